@@ -1,0 +1,200 @@
+"""From notebooks to the book: check parameters, execute, stage, build."""
+
+import ast
+import json
+import logging
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewft.config import UsageError, check_choice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSIONS = ("torch", "transformers", "numpy", "pandas", "scipy", "matplotlib", "jupyter-book", "papermill")
+
+
+class BookError(RuntimeError):
+    """A notebook or the book could not be made; the message says which and shows the end of its log."""
+
+
+def notebook_parameters(notebook: Path) -> dict[str, Any]:
+    """The literal assignments of the notebook's cell tagged `parameters`: name to default."""
+    cells = json.loads(notebook.read_text("utf8"))["cells"]
+    source = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    nodes = ast.parse("\n".join(source)).body
+    return {ast.unparse(n.targets[0]): ast.literal_eval(n.value) for n in nodes if isinstance(n, ast.Assign)}
+
+
+def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
+    """Refuse parameters that the notebook does not have, or of another type, before anything runs.
+
+    Raises:
+        UsageError: names the parameter, its value, the nearest name and all accepted ones; or the type.
+    """
+    defaults = notebook_parameters(notebook)
+    for name, value in parameters.items():
+        check_choice(f"parameter of {notebook.name}", name, defaults)
+        wanted = type(defaults[name])
+        if type(value) is not wanted and (type(value), wanted) != (int, float):
+            raise UsageError(f"parameter {name}: {value!r} is {type(value).__name__}; accepted: {wanted.__name__}")
+
+
+def execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
+    """Run a notebook in its own folder; `out`, without times or random ids, appears only on success.
+
+    Raises:
+        UsageError: as `check_parameters`.
+        BookError: a cell failed, or the kernel did not start.
+    """
+    check_parameters(notebook, parameters)
+    import nbformat
+    import papermill
+    from traitlets.config import Config
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it misreads comments, and calls parameters unknown
+    out.unlink(missing_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fewft-") as private:  # kernels over TCP collide when run in parallel
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{private}/s"}})
+        try:
+            done = papermill.execute_notebook(
+                notebook.resolve(), None, parameters, progress_bar=False, cwd=notebook.resolve().parent, config=config
+            )
+        except Exception as error:  # of the notebook's code, of papermill or of the kernel: any kind
+            raise BookError(f"{notebook.name} failed:\n{str(error)[-3000:]}") from error
+    nbformat.write(_scrub(done), part := out.with_name(f".{out.name}.part"))
+    part.replace(out)
+
+
+def _scrub(notebook: Any) -> Any:
+    """Hide the injected parameters behind a click, and drop what differs from one execution to the next."""
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("hide-input")
+            cell.id = "injected-parameters"
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+    return notebook
+
+
+def execute_all(notebooks: Sequence[Path], stage: Path, parameters: dict[str, Any], jobs: int = 2) -> None:
+    """Execute notebooks side by side into `stage/<folder>/`, each with those parameters that it has.
+
+    Raises:
+        UsageError: a parameter that no notebook has, or of another type, before anything runs.
+        BookError: the first notebook that failed; those not yet started are not run.
+    """
+    for name in parameters:
+        check_choice("notebook parameter", name, set().union(*map(notebook_parameters, notebooks)))
+    own = {nb: {k: v for k, v in parameters.items() if k in notebook_parameters(nb)} for nb in notebooks}
+    for nb, values in own.items():
+        check_parameters(nb, values)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:  # papermill changes the folder: no threads
+        runs = [pool.submit(execute, nb, stage / nb.resolve().parent.name / nb.name, own[nb]) for nb in notebooks]
+        try:
+            any(run.result() for run in as_completed(runs))  # raises what the first to fail raised
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def build(*, root: Path, parameters: dict[str, Any], jobs: int = 2, out: Path | None = None) -> Path:
+    """Execute the notebooks of the project at `root` and build its book in `out` (`<root>/_book`); returns its index.
+
+    Raises:
+        UsageError: as `execute_all`.
+        BookError: as `execute_all`, or a warning of the build; the whole log is `<out>/build.log`.
+    """
+    root, out = root.resolve(), (out or root / "_book").resolve()
+    stage = out / "src"
+    if not (root / "_config.yml").is_file():
+        raise UsageError(f"root: {str(root)!r} has no _config.yml; accepted: the folder of the fewft project")
+    os.environ.setdefault("SOURCE_DATE_EPOCH", _git(root, "log", "-1", "--format=%ct") or "1767225600")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    shutil.rmtree(stage, ignore_errors=True)
+    shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("_ext", "_toc.yml", "__pycache__"))
+    execute_all(sorted((root / "notebooks").glob("*.ipynb")), stage, parameters, jobs)
+    (stage / "book" / "_executed.txt").write_text(_provenance(root, parameters), "utf8")
+    shutil.copytree(root / "results", stage / "results", ignore=shutil.ignore_patterns("*.json", "*.md"))
+    shutil.rmtree(out / "_build", ignore_errors=True)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage), "-W", "-n"]
+    command += ["--config", f"{root}/_config.yml", "--toc", f"{root}/book/_toc.yml", "--path-output", str(out)]
+    with (out / "build.log").open("w") as log:
+        done = subprocess.run([*command, "--keep-going"], stdout=log, stderr=log, check=False)
+    if done.returncode:
+        lines = re.sub(r"\x1b\[[\d;]*m", "", (out / "build.log").read_text("utf8")).splitlines()  # without colours
+        problems = [line for line in lines if "WARNING" in line or "ERROR" in line]
+        raise BookError("\n".join([f"the book was not built, see {out}/build.log:", *(problems or lines[-30:])]))
+    return out / "_build" / "html" / "index.html"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says; nothing without git or a commit."""
+    command = ["git", "-C", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("git") else None
+    return done.stdout.strip() if done and done.returncode == 0 else ""
+
+
+def _provenance(root: Path, parameters: dict[str, Any]) -> str:
+    """The table of `book/execution.md`: parameters, versions, commit."""
+    rows = [(f"parameter {key}", repr(value)) for key, value in parameters.items()] or [("parameters", "the defaults")]
+    rows += [("commit", _git(root, "rev-parse", "--short=12", "HEAD") or "none"), ("machine", platform.machine())]
+    rows += [("Python", platform.python_version()), *((name, metadata.version(name)) for name in VERSIONS)]
+    return "\n".join(["| What | Value |", "|:---|:---|", *(f"| {name} | `{value}` |" for name, value in rows)])
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is numbered and captioned in the book, and plain HTML in a notebook."""
+
+    markdown: str
+    html: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/markdown": self.markdown, "text/html": self.html, "text/plain": self.markdown}
+
+
+def show_table(frame: "pd.DataFrame", *, name: str, caption: str) -> Table:
+    """Show a frame as a numbered table; end a cell with it.
+
+    Args:
+        frame: texts stand as they are; floats get three decimals, missing values a dash. A named index is shown.
+        name: label, `tbl-3` for the paper's Table 3, `tbl-x-rates` for one that the paper lacks.
+        caption: MyST, without the words "Table 3": they come from the label.
+    """
+    shown = frame.reset_index() if any(frame.index.names) else frame
+    rows = [list(shown.columns), *shown.itertuples(index=False)]
+    number = [all(_cell(value)[:1] in "–-−<0123456789" for value in column) for column in zip(*rows[1:], strict=True)]
+    rows.insert(1, ["---:" if right else ":---" for right in number])
+    lines = [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    html = shown.to_html(index=False, na_rep="–", float_format="{:.3f}".format) + f"\n<p>{caption}</p>"
+    return Table("\n".join([f"~~~{{table}} {caption}", f":name: {name}", "", *lines, "~~~"]), html)
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:  # NaN and NaT
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def glue(key: str, value: Any) -> None:
+    """Keep a number or text of this notebook for other pages: ``{glue:text}`notebooks/x.ipynb::key:.2f` ``."""
+    import myst_nb
+
+    plain = value.item() if hasattr(value, "item") else value  # numpy's scalars would print as np.float64(...)
+    if not isinstance(plain, bool | int | float | str):
+        raise UsageError(f"glue {key}: {value!r} is {type(value).__name__}; accepted: bool, int, float, str")
+    myst_nb.glue(key, plain, display=False)

@@ -1,0 +1,131 @@
+"""One run, fully described: every setting with its default, unit and source, and the id that follows from it."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Iterable
+
+CONFIG_VERSION = 1  # part of every run_id: raise it when a default or a field's meaning changes
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+class UsageError(ValueError):
+    """A wrong call: one sentence that names the argument, its value and what is accepted."""
+
+
+def check_choice(argument: str, value: object, accepted: Iterable[str]) -> None:
+    """Refuse a value that is not one of the accepted names.
+
+    Raises:
+        UsageError: names the argument, the value, the nearest accepted name and all of them.
+    """
+    names = sorted(accepted)
+    if value not in names:
+        near = get_close_matches(str(value), names, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UsageError(f"{argument}: {value!r} is not known{hint}; accepted: {', '.join(names)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One fine-tuning, fully described; where and how fast it ran is in the result, not here.
+
+    Raises:
+        UsageError: a value of the wrong type or out of range, before anything is loaded.
+
+    Paper: Section 3, "Experimental Setup".
+    """
+
+    task: str  # one of tasks.names(), or the name of a study's own data
+    model: str = "bert-large-uncased"  # hub id, folder, bundled:NAME or random:NAME; Section 3
+    data: str = ""  # own files only: JSON of columns and checksums, made by the study
+    num_hidden_layers: int = 0  # Transformer blocks kept, from the bottom; 0 = all
+    init_seed: int = 0  # head (and Re-init) weights; Appendix B
+    data_seed: int = 0  # order of the examples, and dropout; Appendix B
+    learning_rate: float = 2e-5  # peak, per step; Section 3
+    num_train_epochs: int = 3  # passes over the training set; Section 3
+    max_steps: int = 0  # optimizer steps; 0 = as num_train_epochs says; Section 6
+    train_batch_size: int = 32  # examples; Section 3
+    max_seq_length: int = 128  # tokens, longer inputs are cut; the released code
+    warmup_ratio: float = 0.1  # share of the steps, then linear decay to 0; Section 3
+    weight_decay: float = 0.0  # decoupled, per unit of learning rate; Section 7
+    max_grad_norm: float = 1.0  # global L2 norm; Section 3
+    correct_bias: bool = True  # True: debiased Adam, False: BERTAdam; Section 4
+    adam_beta1: float = 0.9  # Algorithm 1
+    adam_beta2: float = 0.999  # Algorithm 1
+    adam_epsilon: float = 1e-8  # both arms; Algorithm 1
+    precision: str = "fp32"  # fp32, bf16 or fp16 (with loss scaling); Appendix C
+    num_evals: int = 10  # evaluations on the validation set; Section 3
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_type(field.name, getattr(self, field.name), field.type)
+            if field.type is float:
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
+        check_choice("precision", self.precision, PRECISIONS)
+        positive = ("learning_rate", "train_batch_size", "max_grad_norm", "adam_epsilon", "num_evals")
+        for name in positive:
+            _check_range(name, getattr(self, name), above=0)
+        for name in ("num_hidden_layers", "init_seed", "data_seed", "num_train_epochs", "max_steps", "weight_decay"):
+            _check_range(name, getattr(self, name), at_least=0)
+        for name in ("warmup_ratio", "adam_beta1", "adam_beta2"):
+            _check_range(name, getattr(self, name), at_least=0, below=1)
+        _check_range("max_seq_length", self.max_seq_length, at_least=8)
+        if not self.num_train_epochs and not self.max_steps:
+            raise UsageError("num_train_epochs: 0 needs max_steps above 0; accepted: one of the two above 0")
+
+    @property
+    def run_id(self) -> str:
+        """16 hex digits: the hash of every field that is not at its default, and of CONFIG_VERSION.
+
+        A field added later with a neutral default leaves the ids of earlier runs as they are.
+        """
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        said = {k: v for k, v in self.to_dict().items() if v != defaults[k]}
+        if self.data:  # where the files lie does not matter, what is in them does
+            said["data"] = {k: v for k, v in json.loads(self.data).items() if k != "files"}
+        text = json.dumps({"version": CONFIG_VERSION, **said}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, by name."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            UsageError: an unknown field.
+        """
+        names = [f.name for f in dataclasses.fields(cls)]
+        for name in values:
+            check_choice("setting", name, names)
+        if "task" not in values:
+            raise UsageError("task: missing; accepted: the name of a task")
+        return cls(**values)
+
+    def num_steps(self, num_examples: int) -> int:
+        """Optimizer steps for a training set of `num_examples`; the last batch of an epoch may be short."""
+        return self.max_steps or self.num_train_epochs * math.ceil(num_examples / self.train_batch_size)
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise UsageError(f"{name}: {value!r} is a {type(value).__name__}; accepted: {kind.__name__}")
+    if kind is float and not math.isfinite(value):
+        raise UsageError(f"{name}: {value!r}; accepted: a finite number")
+
+
+def _check_range(
+    name: str, value: float, *, above: float | None = None, at_least: float | None = None, below: float | None = None
+) -> None:
+    bounds = [f"above {above}" if above is not None else "", f"at least {at_least}" if at_least is not None else ""]
+    bounds += [f"below {below}" if below is not None else ""]
+    too_low = (above is not None and value <= above) or (at_least is not None and value < at_least)
+    if too_low or (below is not None and value >= below):
+        raise UsageError(f"{name}: {value!r} is out of range; accepted: {' and '.join(b for b in bounds if b)}")

