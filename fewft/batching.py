@@ -124,7 +124,10 @@ def _packed_piece(
     lengths = np.array([len(x) for x in ids])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     positions = np.concatenate([np.arange(n) for n in lengths]) + first_position
-    inputs: dict[str, object] = {"input_ids": _row(np.concatenate(ids), device), "position_ids": _row(positions, device)}
+    inputs: dict[str, object] = {
+        "input_ids": _row(np.concatenate(ids), device),
+        "position_ids": _row(positions, device),
+    }
     if data.token_type_ids is not None:
         inputs["token_type_ids"] = _row(np.concatenate([data.token_type_ids[batch[i]] for i in order]), device)
     parts = [p for p in np.array_split(np.arange(len(ids)), GROUPS) if len(p)]

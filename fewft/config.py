@@ -4,9 +4,10 @@ import dataclasses
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass
 from difflib import get_close_matches
-from typing import Any, Iterable
+from typing import Any
 
 CONFIG_VERSION = 1  # part of every run_id: raise it when a default or a field's meaning changes
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -29,6 +30,11 @@ def check_choice(argument: str, value: object, accepted: Iterable[str]) -> None:
         raise UsageError(f"{argument}: {value!r} is not known{hint}; accepted: {', '.join(names)}")
 
 
+def _setting(default: Any, about: str, source: str) -> Any:
+    """A field with its default, its meaning with unit, and where the paper states it."""
+    return dataclasses.field(default=default, metadata={"about": about, "source": source})
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One fine-tuning, fully described; where and how fast it ran is in the result, not here.
@@ -39,26 +45,26 @@ class RunConfig:
     Paper: Section 3, "Experimental Setup".
     """
 
-    task: str  # one of tasks.names(), or the name of a study's own data
-    model: str = "bert-large-uncased"  # hub id, folder, bundled:NAME or random:NAME; Section 3
-    data: str = ""  # own files only: JSON of columns and checksums, made by the study
-    num_hidden_layers: int = 0  # Transformer blocks kept, from the bottom; 0 = all
-    init_seed: int = 0  # head (and Re-init) weights; Appendix B
-    data_seed: int = 0  # order of the examples, and dropout; Appendix B
-    learning_rate: float = 2e-5  # peak, per step; Section 3
-    num_train_epochs: int = 3  # passes over the training set; Section 3
-    max_steps: int = 0  # optimizer steps; 0 = as num_train_epochs says; Section 6
-    train_batch_size: int = 32  # examples; Section 3
-    max_seq_length: int = 128  # tokens, longer inputs are cut; the released code
-    warmup_ratio: float = 0.1  # share of the steps, then linear decay to 0; Section 3
-    weight_decay: float = 0.0  # decoupled, per unit of learning rate; Section 7
-    max_grad_norm: float = 1.0  # global L2 norm; Section 3
-    correct_bias: bool = True  # True: debiased Adam, False: BERTAdam; Section 4
-    adam_beta1: float = 0.9  # Algorithm 1
-    adam_beta2: float = 0.999  # Algorithm 1
-    adam_epsilon: float = 1e-8  # both arms; Algorithm 1
-    precision: str = "fp32"  # fp32, bf16 or fp16 (with loss scaling); Appendix C
-    num_evals: int = 10  # evaluations on the validation set; Section 3
+    task: str = _setting(MISSING, "one of tasks.names(), or a study's own", "Section 3, Data")
+    model: str = _setting("bert-large-uncased", "hub id, folder, bundled:NAME or random:NAME", "Section 3")
+    data: str = _setting("", "own files only: JSON of columns and checksums, made by the study", "not in the paper")
+    num_hidden_layers: int = _setting(0, "Transformer blocks kept, from the bottom; 0: all", "not in the paper")
+    init_seed: int = _setting(0, "draws the head's (and Re-init's) weights", "Appendix B")
+    data_seed: int = _setting(0, "draws the order of the examples, and dropout", "Appendix B")
+    learning_rate: float = _setting(2e-5, "peak, per step", "Section 3")
+    num_train_epochs: int = _setting(3, "passes over the training set", "Section 3")
+    max_steps: int = _setting(0, "optimizer steps; 0: as the epochs say", "Section 6")
+    train_batch_size: int = _setting(32, "examples", "Section 3")
+    max_seq_length: int = _setting(128, "tokens; longer inputs are cut", "released code")
+    warmup_ratio: float = _setting(0.1, "share of the steps; then linear decay to 0", "Section 3")
+    weight_decay: float = _setting(0.0, "decoupled, per unit of learning rate", "Section 7")
+    max_grad_norm: float = _setting(1.0, "L2 norm of all gradients together", "Section 3")
+    correct_bias: bool = _setting(True, "True: debiased Adam, False: BERTAdam", "Section 4")
+    adam_beta1: float = _setting(0.9, "decay rate of the first moment, per step", "Algorithm 1")
+    adam_beta2: float = _setting(0.999, "decay rate of the second moment, per step", "Algorithm 1")
+    adam_epsilon: float = _setting(1e-8, "added to the root of the second moment, in both arms", "Algorithm 1")
+    precision: str = _setting("fp32", "fp32, bf16, or fp16 with loss scaling", "Appendix C (the paper: fp16)")
+    num_evals: int = _setting(10, "evaluations on the validation set, and one at the end", "Section 3")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

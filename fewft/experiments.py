@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from fewft import studies
+from fewft import tasks as glue
 from fewft.config import RunConfig, UsageError, check_choice
-from fewft.results import ResultStore
+from fewft.results import ResultStore, replace_file
 from fewft.studies import RECIPES, Study
 
 
@@ -111,8 +112,41 @@ def choose_learning_rate(frame: pd.DataFrame) -> pd.Series:
     """Mean validation score of debiased Adam per rate, averaged over tasks; its `idxmax` is the study's rate.
 
     Each task's validation score is its selection metric at the best checkpoint (a fraction); runs that diverged
-    before their first evaluation count as 0. No test score enters.
+    before their first evaluation count as 0; a rate without runs of every task gets NaN. No test score enters.
     """
     debiased = frame[frame.correct_bias.astype(bool)]
-    per_task = debiased.assign(val=debiased.best_val.fillna(0.0)).groupby(["learning_rate", "task"]).val.mean()
-    return per_task.groupby("learning_rate").mean()
+    scores = debiased.assign(val=debiased.best_val.fillna(0.0)).groupby(["learning_rate", "task"]).val.mean()
+    return scores.unstack().mean(axis=1, skipna=False)
+
+
+# --- the data sets ------------------------------------------------------------------------------------------------
+
+
+def record_datasets(names: str = "", *, results: str = "results") -> pd.DataFrame:
+    """Store counts and majority baselines of tasks in `<results>/datasets.csv`, in place of those of the same name.
+
+    Args:
+        names: comma separated; empty: every GLUE task, its 1k version, and the bundled ones.
+        results: as for `load`.
+
+    Raises:
+        UsageError: unknown task, or its data cannot be read.
+
+    Paper: Appendix A, Table 3.
+    """
+    chosen = [n.strip() for n in names.split(",") if n.strip()] or glue.names()
+    path = studies.root() / results / "datasets.csv"
+    table = pd.DataFrame([glue.describe(name) for name in chosen])
+    if path.is_file():
+        kept = pd.read_csv(path)
+        table = pd.concat([kept[~kept.task.isin(chosen)], table])
+    table = table.sort_values("task", key=lambda column: column.map(glue.names().index))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, table.to_csv(index=False).encode())
+    return table
+
+
+def datasets(results: str = "results") -> pd.DataFrame:
+    """The stored counts and baselines, by task; empty when none were stored."""
+    path = studies.root() / results / "datasets.csv"
+    return pd.read_csv(path).set_index("task") if path.is_file() else pd.DataFrame()

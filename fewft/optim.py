@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fewft.config import RunConfig
+from fewft.stats import bias_ratio
 
 
 class BertAdam(torch.optim.AdamW):
@@ -25,7 +26,7 @@ class BertAdam(torch.optim.AdamW):
         kept = [(g["lr"], g["eps"], g["weight_decay"]) for g in self.param_groups]
         for group, (lr, eps, decay) in zip(self.param_groups, kept, strict=True):
             group["t"] = group.get("t", 0) + 1
-            ratio = bias_ratio(group["t"], *group["betas"])
+            ratio = float(bias_ratio(group["t"], *group["betas"]))
             group.update(
                 lr=lr * ratio,
                 eps=eps / math.sqrt(1 - group["betas"][1] ** group["t"]),
@@ -36,14 +37,6 @@ class BertAdam(torch.optim.AdamW):
         finally:
             for group, (lr, eps, decay) in zip(self.param_groups, kept, strict=True):
                 group.update(lr=lr, eps=eps, weight_decay=decay)
-
-
-def bias_ratio(step: int, beta1: float, beta2: float) -> float:
-    """How many times larger the uncorrected update is at `step` (from 1): (1 - beta1^t) / sqrt(1 - beta2^t).
-
-    Paper: Section 4, Figure 1.
-    """
-    return (1 - beta1**step) / math.sqrt(1 - beta2**step)
 
 
 def make_optimizer(named: Iterable[tuple[str, nn.Parameter]], config: RunConfig) -> torch.optim.AdamW:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fewft.config import UsageError, check_choice
+from fewft.stats import bias_ratio as stats_ratio
 from fewft.stats import expected_performance, share_interval
 
 ARMS = {True: "Correction", False: "No correction"}  # correct_bias -> the paper's word
@@ -79,7 +80,7 @@ def bias_ratio(ax: Axes, *, steps: Mapping[str, int], beta1: float = 0.9, beta2:
     """BERTAdam's update over debiased Adam's, (1 - beta1^t) / sqrt(1 - beta2^t), at t = 1 to 1e6 steps; a flag marks
     the last of each task's `steps`. Paper: Section 4, Figure 1."""
     t = np.unique(np.geomspace(1, 1e6, 600).round())
-    ax.plot(t, (1 - beta1**t) / np.sqrt(1 - beta2**t), color="black")
+    ax.plot(t, stats_ratio(t, beta1, beta2), color="black")
     ax.set(xscale="log", yscale="log", xlim=(1, 1e6), ylim=(0.9, 12), yticks=[1, 2, 3, 4, 6, 10])
     ax.set(xlabel="Training step", ylabel="Update size,\nbiased / unbiased")
     ax.minorticks_off()

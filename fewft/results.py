@@ -27,7 +27,7 @@ class ResultStore:
     def add(self, record: dict[str, Any]) -> None:
         """Store one run, in place of an earlier one with the same `run_id`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _replace(self.folder / f"{record['run_id']}.json", json.dumps(record, indent=1).encode())
+        replace_file(self.folder / f"{record['run_id']}.json", json.dumps(record, indent=1).encode())
 
     def records(self) -> dict[str, dict[str, Any]]:
         """All runs by id; a JSON file goes before the Parquet row of the same id.
@@ -39,11 +39,11 @@ class ResultStore:
         for path in sorted(self.folder.glob("*.json")):
             try:
                 record = json.loads(path.read_bytes())
+                found[record["run_id"]] = record
             except FileNotFoundError:  # collected by another process since the listing
                 continue
-            except ValueError as error:
+            except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(f"run file: {str(path)!r} is damaged ({error}); accepted: one stored run") from error
-            found[record["run_id"]] = record
         return found
 
     def finished(self) -> set[str]:
@@ -67,10 +67,12 @@ class ResultStore:
             files = list(self.folder.glob("*.json"))
             records = self.records()
             if files:
-                table = pa.Table.from_pylist([records[run_id] for run_id in sorted(records)])
+                columns = dict.fromkeys(name for record in records.values() for name in record)
+                rows = [{c: records[run_id].get(c) for c in columns} for run_id in sorted(records)]
+                table = pa.Table.from_pylist(rows)  # alone, it would keep the columns of the first row only
                 sink = pa.BufferOutputStream()
                 pq.write_table(table, sink, compression="zstd")
-                _replace(self.parquet, sink.getvalue().to_pybytes())
+                replace_file(self.parquet, sink.getvalue().to_pybytes())
             for path in files:
                 path.unlink(missing_ok=True)
         return len(records)
@@ -80,13 +82,18 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        return pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(path)
+        table.column("run_id")  # KeyError: a Parquet file of something else
+        return table.to_pylist()
+    except (pa.ArrowException, OSError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"results: {str(path)!r} cannot be read ({reason}); accepted: a study's Parquet file") from error
+        raise UsageError(
+            f"results: {str(path)!r} cannot be read ({reason}); accepted: a study's Parquet file"
+        ) from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file under another name, flush it to the disk, and rename it."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
         try:
             file.write(content)

@@ -5,7 +5,7 @@ wrong, UsageError. No function warns.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,14 @@ def expected_performance(
     won = np.ma.masked_invalid(score[np.take_along_axis(drawn, position, axis=0)][trials - 1])
     mean, std = (np.ma.filled(moment(axis=1), np.nan) for moment in (won.mean, won.std))
     return pd.DataFrame({"num_trials": trials, "mean": mean, "std": std})
+
+
+def bias_ratio(step: ArrayLike, beta1: float = 0.9, beta2: float = 0.999) -> Any:
+    """BERTAdam's update over debiased Adam's at `step` (from 1): (1 - beta1^t) / sqrt(1 - beta2^t).
+
+    Paper: Section 4, Figure 1.
+    """
+    return (1 - beta1**step) / np.sqrt(1 - beta2**step)
 
 
 def share_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:

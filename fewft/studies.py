@@ -106,8 +106,15 @@ def _from_toml(path: Path, values: dict[str, Any]) -> Study:
 
 def _own(folder: Path, name: str, table: dict[str, Any]) -> str:
     accepted = ("train", "validation", "test", "text", "label", "metric")
-    for key in table:
+    if not isinstance(table, dict):
+        raise UsageError(f"data.{name}: {table!r}; accepted: a section with {', '.join(accepted)}")
+    for key, value in table.items():
         check_choice(f"key of data.{name}", key, accepted)
+        texts = value if key == "text" and isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in texts):
+            raise UsageError(
+                f"data.{name}.{key}: {value!r}; accepted: a str{', or a list of' if key == 'text' else ''}"
+            )
     for key in ("train", "validation", "text", "label", "metric"):
         if key not in table:
             raise UsageError(f"data.{name}: {key!r} is missing; accepted: {', '.join(accepted)}")

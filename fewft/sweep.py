@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any
 
 from tqdm import tqdm
 
@@ -33,9 +32,7 @@ class Done:
     seconds: float
 
 
-def sweep(
-    configs: Sequence[RunConfig], store: ResultStore, *, workers: int = 0, device: str = "auto"
-) -> list[Done]:
+def sweep(configs: Sequence[RunConfig], store: ResultStore, *, workers: int = 0, device: str = "auto") -> list[Done]:
     """Do the runs that are not in the store yet. Each is on the disk before its worker starts the next.
 
     Args:
@@ -142,8 +139,3 @@ def _report(results: Iterator[Done], total: int) -> Iterator[Done]:
 
 def _minutes(seconds: float) -> str:
     return f"{int(seconds // 3600)}:{int(seconds // 60) % 60:02d}:{int(seconds) % 60:02d}"
-
-
-def summary(results: Sequence[Done]) -> dict[str, Any]:
-    """How many runs ended with which status."""
-    return {s: sum(d.status == s for d in results) for s in sorted({d.status for d in results})}

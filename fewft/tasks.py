@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -176,6 +177,9 @@ def paper_splits(name: str, train: Split, dev: Split, *, subset: bool) -> tuple[
         dev: GLUE's development set, in file order.
         subset: whether to cut the training set to 1,000 examples.
 
+    Raises:
+        UsageError: too few rows for training and validation sets without a common example.
+
     Paper: Section 3, "Data".
     """
     if name == "stsb":
@@ -187,6 +191,8 @@ def paper_splits(name: str, train: Split, dev: Split, *, subset: bool) -> tuple[
         kept = [i for g in groups for i in g[:share]] if subset else range(len(train))
         return train.take(kept), *halve(dev)
     held = HELD_OUT // len(groups)
+    if subset and min(map(len, groups)) < share + held:
+        raise UsageError(f"task '{name}-1k': a label has under {share + held} training rows; accepted: more rows")
     kept = [i for g in groups for i in (g[:share] if subset else g[:-held])]
     return train.take(kept), train.take([i for g in groups for i in g[-held:]]), dev
 
@@ -282,7 +288,7 @@ def _load_own(name: str, data: str) -> TaskData:
     labels: tuple[str, ...] = ()
     if spec["metric"] != "spearman":
         _check_columns(frames["train"], [spec["label"]], spec["files"]["train"])
-        labels = tuple(sorted(frames["train"][spec["label"]].unique()))
+        labels = tuple(sorted(set(frames["train"][spec["label"]]) - {""}))  # an empty label is refused below
         if len(labels) < 2:
             raise UsageError(f"task {name!r}: training labels are {labels}; accepted: two or more different ones")
         if len(labels) != 2 and spec["metric"] == "f1":
@@ -303,16 +309,27 @@ def read_table(path: Path, *, header: Sequence[str] = ()) -> pd.DataFrame:
     if not path.is_file():
         raise UsageError(f"data file: {str(path)!r} does not exist; accepted: a .tsv, .csv or .jsonl file")
     check_choice("data file's ending", path.suffix, (".tsv", ".csv", ".jsonl"))
-    common = {"dtype": str, "encoding": "utf-8-sig"}
     try:
         if path.suffix == ".jsonl":
-            return pd.read_json(path, lines=True, **common).astype(str)
+            return _read_jsonl(path)
         names = {"names": list(header), "header": None} if header else {}
         quoting = {"sep": "\t", "quoting": 3} if path.suffix == ".tsv" else {}
-        return pd.read_csv(path, keep_default_na=False, **common, **names, **quoting)
+        frame = pd.read_csv(path, keep_default_na=False, dtype=str, encoding="utf-8-sig", **names, **quoting)
+        if not isinstance(frame.index, pd.RangeIndex):  # pandas would take the first field for an index
+            raise ValueError(f"its rows have more fields than the {len(frame.columns)} columns named")
+        return frame
     except (ValueError, UnicodeError) as error:  # pandas' own errors are ValueErrors
         reason = str(error).splitlines()[0]
         raise UsageError(f"data file: {str(path)!r} cannot be read ({reason}); accepted: UTF-8 rows") from error
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    """As strings just as a .csv file would give them: numbers as written, null and a missing key as nothing."""
+    rows = [json.loads(line, parse_float=str) for line in path.read_text("utf-8-sig").split("\n") if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line is not a JSON object")
+    texts = [{k: "" if v is None else v if isinstance(v, str) else json.dumps(v) for k, v in r.items()} for r in rows]
+    return pd.DataFrame(texts).fillna("")
 
 
 def _check_columns(frame: pd.DataFrame, columns: Sequence[str], where: object) -> None:
@@ -322,7 +339,7 @@ def _check_columns(frame: pd.DataFrame, columns: Sequence[str], where: object) -
 
 def _split(frame: pd.DataFrame, text: Sequence[str], label: str, labels: Sequence[str], where: object) -> Split:
     _check_columns(frame, [*text, label], where)
-    convert: Callable[[str], float] = float if not labels else list(labels).index
+    convert: Callable[[str], float] = list(labels).index if labels else _finite
     values = []
     for row, value in enumerate(frame[label]):
         try:
@@ -334,6 +351,12 @@ def _split(frame: pd.DataFrame, text: Sequence[str], label: str, labels: Sequenc
     dtype = np.int64 if labels else np.float32
     columns = [tuple(frame[c]) for c in text]
     return Split(columns[0], columns[1] if len(columns) > 1 else None, np.asarray(values, dtype=dtype))
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(text)
+    return value
 
 
 def describe(name: str) -> dict[str, object]:

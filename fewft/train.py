@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -223,7 +223,7 @@ def loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="sum")
 
 
-def _batches(num_examples: int, config: RunConfig):  # noqa: ANN202
+def _batches(num_examples: int, config: RunConfig) -> Iterator[np.ndarray]:
     """Uniform random batches, epoch after epoch; the last of an epoch may be short."""
     stream = torch.Generator().manual_seed(config.data_seed)
     while True:

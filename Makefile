@@ -1,0 +1,29 @@
+# Each target sets up what it needs in .venv, with the versions of requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.done
+
+.PHONY: book test demo lint clean
+
+book: $(SETUP)  ## draw the book from the stored runs: _book/_build/html/index.html
+	$(BIN)/fewft build
+
+demo: $(SETUP)  ## train the demo study from nothing and draw its book: _book-demo/_build/html/index.html
+	rm -rf results/demo results/demo.parquet
+	$(BIN)/fewft run demo
+	$(BIN)/fewft build -p study demo --out _book-demo
+
+test: $(SETUP) lint  ## check the code behind it
+	$(BIN)/pytest
+
+lint: $(SETUP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv _book _book-demo *.egg-info .pytest_cache .ruff_cache
+
+$(SETUP): pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all]'
+	touch $@

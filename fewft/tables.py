@@ -1,0 +1,180 @@
+"""Tables and sentences of the book: tidy frames in, text out; what was not run is said, never filled in."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from fewft import paper
+from fewft.config import RunConfig
+from fewft.experiments import Experiment, choose_learning_rate
+from fewft.plots import ARMS, METRIC_LABELS, TASK_LABELS
+from fewft.stats import brown_forsythe, share_interval
+from fewft.studies import Study
+from fewft.tasks import GLUE
+
+ALPHA = 0.05  # level of every test, Table 1
+TEST_RUNS = 5  # runs an arm below which a test's verdict is "too few runs"
+LAST_STEPS = 10  # over which the loss at the end of training is averaged
+NOT_RUN = "not run"
+
+
+# --- Section 3 ----------------------------------------------------------------------------------------------------
+
+
+def data_table(sizes: pd.DataFrame) -> pd.DataFrame:
+    """The paper's Table 3 and ours, a row a task; `sizes` as `experiments.datasets` gives them.
+
+    Paper: Appendix A, Table 3.
+    """
+    rows = []
+    for name in GLUE:
+        own = sizes.loc[name] if name in sizes.index else None
+        sample = "*" if own is not None and own.train_rows < own.hub_train_rows - 1 else ""
+        printed = paper.published(3).set_index(["task", "row"]).text[name]
+        row = {"Task": TASK_LABELS[name] + sample}
+        for column, (paper_row, field) in COUNTS.items():
+            row[column] = f"{printed[paper_row]} / {NOT_RUN if own is None else f'{own[field]:,}'}"
+        row["Metric"] = METRIC_LABELS[GLUE[name].metric]
+        for column, (paper_row, field) in BASELINES.items():
+            row[column] = f"{printed[paper_row]} / {NOT_RUN if own is None else f'{100 * own[field]:.1f}'}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+COUNTS = {
+    "Train": ("# of training samples", "num_train"),
+    "Validation": ("# of validation samples", "num_validation"),
+    "Test": ("# of test samples", "num_test"),
+}
+BASELINES = {
+    "Majority (val.)": ("Majority baseline (val)", "majority_validation"),
+    "Majority (test)": ("Majority baseline (test)", "majority_test"),
+}
+
+
+def baseline_agreement(sizes: pd.DataFrame) -> tuple[int, int]:
+    """How many baselines equal Table 3's to the decimal, of how many; test sets that are samples are left out."""
+    equal = checked = 0
+    for name in GLUE:
+        if name not in sizes.index or name in ("qqp", "mnli") and sizes.source[name] != "hub":
+            continue
+        for row, field in BASELINES.values():
+            checked += 1
+            equal += f"{100 * sizes[field][name]:.1f}" == f"{paper.value(3, task=name, row=row):.1f}"
+    return equal, checked
+
+
+def settings_table(study: Study) -> pd.DataFrame:
+    """Every setting of a run: the default, the study's value, meaning and source.
+
+    Paper: Section 3, "Experimental Setup".
+    """
+    example = study.run(study.tasks[0], "debiased", 0)
+    rows = []
+    for field in dataclasses.fields(RunConfig):
+        if field.name in ("task", "data", "init_seed", "data_seed", "correct_bias"):  # the experiment's
+            continue
+        ours = getattr(example, field.name)
+        same = "same" if ours == field.default else f"`{ours}`"
+        rows.append((f"`{field.name}`", f"`{field.default}`", same, field.metadata["about"], field.metadata["source"]))
+    return pd.DataFrame(rows, columns=["Setting", "Default", "Here", "Meaning", "Source"])
+
+
+def rate_table(runs: Experiment) -> pd.DataFrame:
+    """Mean validation score of debiased Adam by learning rate: one column a task, their mean, and runs a cell."""
+    if runs.frame.empty:
+        return pd.DataFrame({"Learning rate": [NOT_RUN]})
+    own = runs.frame[runs.frame.correct_bias.astype(bool)]
+    cells = own.assign(val=own.best_val.fillna(0.0)).groupby(["learning_rate", "task"]).val
+    table = cells.mean().unstack()[[t for t in runs.tasks if t in set(own.task)]].rename(columns=TASK_LABELS)
+    counts = own.groupby(["learning_rate", "task"]).size().groupby("learning_rate")
+    table["Mean"] = choose_learning_rate(own)
+    extremes = zip(counts.min(), counts.max(), strict=True)
+    table["Runs a cell"] = [f"{low}" if low == high else f"{low} to {high}" for low, high in extremes]
+    return table.rename_axis("Learning rate").rename(index="{:g}".format)
+
+
+def best_rate(runs: Experiment) -> str:
+    """The rate that the search favours, or why it cannot say."""
+    if runs.frame.empty:
+        return NOT_RUN
+    means = choose_learning_rate(runs.frame)
+    searched = {c.learning_rate for c in runs.configs}
+    return f"{means.idxmax():g}" if searched == set(means.dropna().index) else "no rate yet (too few runs)"
+
+
+# --- Section 4 and Appendix E -------------------------------------------------------------------------------------
+
+
+def arm_table(frame: pd.DataFrame, score: str = "test_best") -> pd.DataFrame:
+    """Both arms of each task: runs, degenerate share, mean and deviation, p of equal spread.
+
+    Paper: Section 4, the numbers behind Figure 2.
+    """
+    if frame.empty:
+        return pd.DataFrame({"Task": [NOT_RUN]})
+    rows = []
+    for task, both in frame.groupby("task", sort=False):
+        arms = {c: both[both.correct_bias == c] for c in ARMS}
+        spread = _spread_p(arms[True][score], arms[False][score])
+        for corrected, own in arms.items():
+            hits, n = int(own.degenerate.sum()), len(own)
+            low, high = share_interval(hits, n)
+            share = f"{hits} of {n} ({low:.0%} to {high:.0%})" if n else NOT_RUN
+            row = {"Task": TASK_LABELS.get(task, task), "Arm": ARMS[corrected], "Degenerate": share}
+            row["Test score"] = f"{own[score].mean():.3f} ± {own[score].std():.3f}" if n > 1 else NOT_RUN
+            rows.append(row | {"p (equal spread)": spread if corrected else ""})
+    return pd.DataFrame(rows)
+
+
+def _spread_p(a: pd.Series, b: pd.Series) -> str:
+    if min(a.count(), b.count()) < TEST_RUNS:
+        return "too few runs"
+    return f"{brown_forsythe(a.dropna(), b.dropna()):.3f}"
+
+
+def arm_words(runs: Experiment, score: str = "test_best") -> dict[str, str]:
+    """Sentences on degenerate runs and on spread, for the text around Figure 2."""
+    frame = runs.frame
+    if frame.empty:
+        return dict.fromkeys(("degenerate_said", "spread_said"), NOT_RUN)
+    hits = {c: frame[frame.correct_bias == c].degenerate for c in ARMS}
+    degenerate = f"{hits[False].sum()} of {len(hits[False])} runs without correction are degenerate, "
+    degenerate += f"{hits[True].sum()} of {len(hits[True])} with it"
+    table = arm_table(frame, score)
+    told = [p for p in table["p (equal spread)"] if p not in ("", "too few runs")]
+    deviations = frame.groupby(["task", "correct_bias"])[score].std().unstack()
+    narrower = int((deviations[True] < deviations[False]).sum()) if len(deviations.columns) == 2 else 0
+    spread = f"The deviation is smaller with correction on {narrower} of {len(deviations)} tasks; "
+    found = sum(float(p) < ALPHA for p in told)
+    spread += f"a test at {ALPHA} finds the spreads different on {found} of the {len(told)} tasks that it was done on."
+    untested = f"For a test of the difference there are too few runs (it needs {TEST_RUNS} an arm)."
+    return {"degenerate_said": degenerate, "spread_said": spread if told else untested}
+
+
+def final_losses(frame: pd.DataFrame) -> pd.Series:
+    """Mean training loss over each run's last ten steps; NaN when one of them was not finite."""
+    return frame.train_loss.map(lambda losses: float(np.mean(np.asarray(losses[-LAST_STEPS:], dtype=float))))
+
+
+def loss_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Loss at the end of training by task and arm: runs, mean and largest. Paper: Figures 3 and 11."""
+    if frame.empty:
+        return pd.DataFrame({"Task": [NOT_RUN]})
+    cells = frame.assign(loss=final_losses(frame)).groupby(["task", "correct_bias"], sort=False).loss
+    table = cells.agg(["size", "mean", "max"]).reset_index()
+    table = table.assign(task=table.task.replace(TASK_LABELS), correct_bias=table.correct_bias.map(ARMS))
+    return table.set_axis(["Task", "Arm", "Runs", "Mean loss", "Largest"], axis=1)
+
+
+def loss_words(frame: pd.DataFrame) -> dict[str, str]:
+    """On how many tasks the arm without correction ends with the higher mean and the higher maximum of the loss."""
+    table = loss_table(frame)
+    if "Arm" not in table or table.Arm.nunique() < 2:
+        return dict.fromkeys(("higher_mean", "higher_max"), NOT_RUN)
+    wide = table.pivot(index="Task", columns="Arm", values=["Mean loss", "Largest"])
+    return {
+        key: f"{int((wide[column][ARMS[False]] > wide[column][ARMS[True]]).sum())} of {len(wide)}"
+        for key, column in (("higher_mean", "Mean loss"), ("higher_max", "Largest"))
+    }
