@@ -80,15 +80,28 @@ def execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
 
 
 def _scrub(notebook: Any) -> Any:
-    """Hide the injected parameters behind a click, and drop what differs from one execution to the next."""
+    """Put glued values into captions and alt texts, hide the injected parameters, drop what differs between executions."""
     notebook.metadata.pop("papermill", None)
+    said = _glued(notebook)
     for cell in notebook.cells:
+        for part, key in (("figure", "caption"), ("image", "alt")):  # MyST knows no glue in an alt text
+            texts = cell.metadata.get("mystnb", {}).get(part, {})
+            if key in texts:
+                texts[key] = re.sub(r"\{glue:text\}`(\w+)`", lambda match: str(said[match[1]]), texts[key])
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("hide-input")
             cell.id = "injected-parameters"
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
     return notebook
+
+
+def _glued(notebook: Any) -> dict[str, Any]:
+    """The values that the notebook's cells kept with `glue`."""
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    kept = [out for out in outputs if "scrapbook" in out.get("metadata", {})]
+    record = "application/papermill.record/text/plain"
+    return {out.metadata["scrapbook"]["name"]: ast.literal_eval(out.data[record]) for out in kept}
 
 
 def execute_all(notebooks: Sequence[Path], stage: Path, parameters: dict[str, Any], jobs: int = 2) -> None:

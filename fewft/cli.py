@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     study, store = _open(options)
-    finished = store.finished()
+    finished, wanted = store.finished(), _wanted(study, options)
     print(f"{'experiment':24} {'runs':>6} {'stored':>7} {'missing':>8}")
     every: set[str] = set()
-    for name, configs in _wanted(study, options).items():
+    for name, configs in wanted.items():
         ids = {c.run_id for c in configs}
         every |= ids
         print(f"{name:24} {len(ids):6} {len(ids & finished):7} {len(ids - finished):8}")

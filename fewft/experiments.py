@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fewft import studies
@@ -65,7 +66,7 @@ def plan(study: Study, name: str, *, tasks: str = "", seeds: int = 0) -> tuple[t
     check_choice("experiment", name, EXPERIMENTS)
     if seeds < 0:
         raise UsageError(f"seeds: {seeds}; accepted: 0 (as the study says) or more")
-    chosen = tuple(t.strip() for t in tasks.split(",") if t.strip()) or study.tasks
+    chosen = tuple(dict.fromkeys(t.strip() for t in tasks.split(",") if t.strip())) or study.tasks
     for task in chosen:
         check_choice("tasks", task, study.tasks)
     wanted = seeds or (study.search_seeds if name == "learning_rate_search" else study.seeds)
@@ -105,7 +106,8 @@ def select(store: ResultStore, configs: Sequence[RunConfig]) -> pd.DataFrame:
     """The stored rows of these runs, in their order, failed ones left out; empty with a `task` column if none."""
     records = store.records()
     rows = [records[c.run_id] for c in configs if c.run_id in records and records[c.run_id]["status"] != "failed"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["task", "correct_bias", "learning_rate", "status"])
+    empty = pd.DataFrame({"task": [], "correct_bias": np.array([], bool), "learning_rate": [], "status": []})
+    return pd.DataFrame(rows) if rows else empty
 
 
 def choose_learning_rate(frame: pd.DataFrame) -> pd.Series:

@@ -188,8 +188,9 @@ def _stored(name: str, num_labels: int) -> tuple[nn.Module, transformers.PreTrai
     try:
         tokenizer = load_tokenizer(name)
         model = AutoModelForSequenceClassification.from_pretrained(
-            source, num_labels=num_labels, use_safetensors=True, dtype=torch.float32
-        )
+            source, num_labels=num_labels, use_safetensors=True, dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # a head of another task's size is drawn anew like any other
+        )  # fmt: skip
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         accepted = "a hub id, a folder, bundled:NAME or random:NAME"

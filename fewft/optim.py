@@ -23,6 +23,8 @@ class BertAdam(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
         """One step; the groups' `lr`, `eps` and `weight_decay` are the uncorrected ones before and after."""
+        if getattr(self, "found_inf", None):  # set by loss scaling (fp16): an overflow, no step is taken or counted
+            return None
         kept = [(g["lr"], g["eps"], g["weight_decay"]) for g in self.param_groups]
         for group, (lr, eps, decay) in zip(self.param_groups, kept, strict=True):
             group["t"] = group.get("t", 0) + 1

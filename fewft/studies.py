@@ -3,6 +3,7 @@
 import dataclasses
 import tomllib
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,10 @@ class Study:
         for name in self.settings:
             accepted = [f.name for f in dataclasses.fields(RunConfig) if f.name not in SET_BY_EXPERIMENTS]
             check_choice("settings", name, accepted)
-        for task in self.tasks:
-            self.run(task, "debiased", 0)
+        if not self.tasks or not self.search_learning_rates:
+            raise UsageError("tasks, search_learning_rates: an empty list; accepted: one entry or more")
+        for task, rate in product(self.tasks, (self.learning_rate, *self.search_learning_rates)):
+            self.run(task, "debiased", 0, learning_rate=rate)
 
     def run(self, task: str, recipe: str, seed: int, **changes: Any) -> RunConfig:
         """One run of this study; both its seeds are `seed`, as in the paper's ordinary runs (Appendix B)."""

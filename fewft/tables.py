@@ -123,7 +123,8 @@ def arm_table(frame: pd.DataFrame, score: str = "test_best") -> pd.DataFrame:
             low, high = share_interval(hits, n)
             share = f"{hits} of {n} ({low:.0%} to {high:.0%})" if n else NOT_RUN
             row = {"Task": TASK_LABELS.get(task, task), "Arm": ARMS[corrected], "Degenerate": share}
-            row["Test score"] = f"{own[score].mean():.3f} ± {own[score].std():.3f}" if n > 1 else NOT_RUN
+            deviation = f" ± {own[score].std():.3f}" if n > 1 else " (one run)"
+            row["Test score"] = f"{own[score].mean():.3f}{deviation}" if n else NOT_RUN
             rows.append(row | {"p (equal spread)": spread if corrected else ""})
     return pd.DataFrame(rows)
 
@@ -135,27 +136,40 @@ def _spread_p(a: pd.Series, b: pd.Series) -> str:
 
 
 def arm_words(runs: Experiment, score: str = "test_best") -> dict[str, str]:
-    """Sentences on degenerate runs and on spread, for the text around Figure 2."""
+    """Findings for text, captions and alt texts: runs, degenerate runs, means and spreads of the arms."""
     frame = runs.frame
-    if frame.empty:
-        return dict.fromkeys(("degenerate_said", "spread_said"), NOT_RUN)
+    said = {"runs_said": runs.count, "runs_an_arm": f"0 of {runs.seeds} runs"}
+    if frame.correct_bias.nunique() < len(ARMS):
+        return said | dict.fromkeys(("degenerate_said", "mean_said", "spread_said", "spread_tested"), NOT_RUN)
+    sizes = frame.groupby(["task", "correct_bias"]).size()
+    fewest = f"{sizes.min()} to " if sizes.min() < sizes.max() else ""
+    said["runs_an_arm"] = f"{fewest}{sizes.max()} of {runs.seeds} runs"
     hits = {c: frame[frame.correct_bias == c].degenerate for c in ARMS}
-    degenerate = f"{hits[False].sum()} of {len(hits[False])} runs without correction are degenerate, "
-    degenerate += f"{hits[True].sum()} of {len(hits[True])} with it"
-    table = arm_table(frame, score)
-    told = [p for p in table["p (equal spread)"] if p not in ("", "too few runs")]
-    deviations = frame.groupby(["task", "correct_bias"])[score].std().unstack()
-    narrower = int((deviations[True] < deviations[False]).sum()) if len(deviations.columns) == 2 else 0
-    spread = f"The deviation is smaller with correction on {narrower} of {len(deviations)} tasks; "
-    found = sum(float(p) < ALPHA for p in told)
-    spread += f"a test at {ALPHA} finds the spreads different on {found} of the {len(told)} tasks that it was done on."
-    untested = f"For a test of the difference there are too few runs (it needs {TEST_RUNS} an arm)."
-    return {"degenerate_said": degenerate, "spread_said": spread if told else untested}
+    said["degenerate_said"] = " and ".join(
+        f"{int(hits[c].sum())} of {len(hits[c])} runs {word} correction" for c, word in ((False, "without"), (True, "with"))
+    )
+    cells = frame.groupby(["task", "correct_bias"])[score]
+    means, deviations = cells.mean().unstack(), cells.std().unstack()
+    said["mean_said"] = f"{int((means[True] > means[False]).sum())} of {len(means)} tasks"
+    said["spread_said"] = f"{int((deviations[True] < deviations[False]).sum())} of {len(means)} tasks"
+    return said | {"spread_tested": _spread_tested(arm_table(frame, score))}
+
+
+def _spread_tested(table: pd.DataFrame) -> str:
+    told = [float(p) for p in table["p (equal spread)"] if p not in ("", "too few runs")]
+    if not told:
+        return f"too few runs for a test of the difference, which needs {TEST_RUNS} an arm"
+    return f"a test at {ALPHA} tells the spreads apart on {sum(p < ALPHA for p in told)} of the {len(told)} tasks it was done on"
 
 
 def final_losses(frame: pd.DataFrame) -> pd.Series:
     """Mean training loss over each run's last ten steps; NaN when one of them was not finite."""
     return frame.train_loss.map(lambda losses: float(np.mean(np.asarray(losses[-LAST_STEPS:], dtype=float))))
+
+
+def mean_loss(frame: pd.DataFrame) -> str:
+    """Mean over runs of the loss at the end of training, or why there is none."""
+    return f"{final_losses(frame).mean():.3f}" if len(frame) else NOT_RUN
 
 
 def loss_table(frame: pd.DataFrame) -> pd.DataFrame:

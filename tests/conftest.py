@@ -1,0 +1,52 @@
+"""Shared by the tests: the project's folder, a small study as a TOML file, and stored runs that nobody trained."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fewft.config import RunConfig
+
+STUDY = {
+    "description": "a study for tests",
+    "model": "bundled:minilm",
+    "tasks": ["rte-1k", "cola-1k"],
+    "seeds": 3,
+    "learning_rate": 1e-4,
+    "search_learning_rates": [1e-5, 1e-4, 1e-3],
+    "search_seeds": 2,
+}
+
+
+@pytest.fixture
+def root() -> Path:
+    """The project's folder."""
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def write_study(tmp_path: Path) -> Callable[..., Path]:
+    """Write `<name>.toml`: STUDY with other values; None leaves a key out, `more` is added as it is."""
+
+    def write(name: str = "small", more: str = "", **changes: Any) -> Path:
+        values = {key: value for key, value in (STUDY | changes).items() if value is not None}
+        path = tmp_path / f"{name}.toml"
+        path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()) + more)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def stored_run() -> Callable[..., dict[str, Any]]:
+    """A record as the store holds it."""
+
+    def record(config: RunConfig, **changes: Any) -> dict[str, Any]:
+        scores = {"best_val": 0.6, "best_step": 10, "test_best": 0.55, "test_last": 0.5, "majority_test": 0.525}
+        curves = {"eval_steps": [10, 20], "val_scores": [0.6, float("nan")], "train_loss": [0.7, 0.6]}
+        state = {"status": "ok", "reason": "", "metric": "accuracy", "degenerate": False}
+        return {"run_id": config.run_id, **config.to_dict(), **state, **scores, **curves, **changes}
+
+    return record

@@ -1,0 +1,140 @@
+"""Both arms of Section 4 against their definitions, and the schedule against transformers'."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from fewft.config import RunConfig
+from fewft.optim import BertAdam, bias_ratio, linear_schedule, make_optimizer
+
+STEPS = 50
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def small_model() -> nn.ModuleDict:
+    torch.manual_seed(0)
+    return nn.ModuleDict({"words": nn.Embedding(7, 5), "layer": nn.Linear(5, 3), "norm": nn.LayerNorm(3)}).double()
+
+
+def settings(**changes: object) -> RunConfig:
+    return RunConfig(task="rte", **{"learning_rate": 0.01, "weight_decay": 0.1, **changes})
+
+
+def gradients() -> list[list[torch.Tensor]]:
+    """Of very different sizes, so that epsilon and the second moment matter."""
+    stream = torch.Generator().manual_seed(1)
+    shapes = [p.shape for p in small_model().parameters()]
+    return [
+        [torch.randn(s, generator=stream, dtype=torch.float64) * 10.0 ** (i - 4) for i, s in enumerate(shapes)]
+        for _ in range(STEPS)
+    ]
+
+
+def trained(optimizer: torch.optim.Optimizer, model: nn.Module, peak: float = 0.01) -> list[torch.Tensor]:
+    for step, values in enumerate(gradients()):
+        for group in optimizer.param_groups:
+            group["lr"] = peak * linear_schedule(step, STEPS, 0.1)
+        for parameter, value in zip(model.parameters(), values, strict=True):
+            parameter.grad = value.clone()
+        optimizer.step()
+    return [p.detach() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("epsilon", [1e-8, 1e-3])
+def test_biased_arm_is_adam_without_correction(epsilon: float) -> None:
+    model = small_model()
+    config = settings(correct_bias=False, adam_epsilon=epsilon)
+    found = trained(make_optimizer(model.named_parameters(), config), model)
+    for i, (start, end) in enumerate(zip(small_model().parameters(), found, strict=True)):
+        p, m, v = start.detach().numpy().copy(), 0.0, 0.0
+        for step, values in enumerate(gradients()):
+            rate = 0.01 * min(step / 5, (STEPS - step) / 45)
+            g = values[i].numpy()
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+            p = p - rate * m / (np.sqrt(v) + epsilon) - rate * (0.1 if p.ndim == 2 else 0.0) * p
+        np.testing.assert_allclose(end.numpy(), p, rtol=1e-12, atol=1e-12)
+
+
+def test_first_biased_step_by_hand() -> None:
+    number = nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    number.grad = torch.tensor([2.0], dtype=torch.float64)
+    BertAdam([number], lr=0.1, weight_decay=0.0, fused=True).step()  # m = 0.2, v = 0.004
+    assert number.item() == pytest.approx(1 - 0.1 * 0.2 / (math.sqrt(0.004) + 1e-8), abs=1e-15)
+
+
+def test_debiased_arm_is_torch_adamw_to_the_bit() -> None:
+    ours, theirs = small_model(), small_model()
+    optimizer = make_optimizer(ours.named_parameters(), settings())
+    matrices, vectors = ([p for p in theirs.parameters() if (p.ndim == 2) is wide] for wide in (True, False))
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    reference = torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    for a, b in zip(trained(optimizer, ours), trained(reference, theirs), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("correct_bias", [True, False])
+def test_only_matrices_are_decayed(correct_bias: bool) -> None:
+    model = small_model()
+    optimizer = make_optimizer(model.named_parameters(), settings(correct_bias=correct_bias))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {n: decay[id(p)] for n, p in model.named_parameters()} == {
+        "words.weight": 0.1, "layer.weight": 0.1, "layer.bias": 0.0, "norm.weight": 0.0, "norm.bias": 0.0,
+    }  # fmt: skip
+    assert {g["betas"] for g in optimizer.param_groups} == {(0.9, 0.999)}
+
+
+def test_settings_are_the_same_after_a_step() -> None:
+    model = small_model()
+    optimizer = make_optimizer(model.named_parameters(), settings(correct_bias=False, adam_epsilon=1e-6))
+    trained(optimizer, model, peak=0.5)
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.0]
+    assert {(g["lr"], g["eps"]) for g in optimizer.param_groups} == {(0.5 * linear_schedule(49, STEPS, 0.1), 1e-6)}
+
+
+def test_a_step_that_loss_scaling_skips_does_not_count() -> None:
+    """An overflow in fp16 skips a step: the next one is still the first of Algorithm 1."""
+    results = []
+    for skipped in (0, 2):
+        number = nn.Parameter(torch.tensor([1.0]))
+        optimizer = BertAdam([number], lr=0.1, weight_decay=0.1, fused=True)
+        scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+        for value in [math.inf] * skipped + [2.0, 1.0]:
+            optimizer.zero_grad()
+            scaler.scale((number * value).sum()).backward()
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+        results.append(number.item())
+    assert results[0] == pytest.approx(results[1], rel=1e-6)
+    assert results[0] < 0.7
+
+
+def test_bias_ratio_is_the_uncorrected_update_of_a_constant_gradient() -> None:
+    m = v = 0.0
+    ratios = []
+    for step in range(1, 10_001):
+        m, v = 0.9 * m + 0.1, 0.999 * v + 0.001
+        ratios.append(bias_ratio(step, 0.9, 0.999))
+        assert ratios[-1] == pytest.approx(m / math.sqrt(v), rel=1e-9)
+    assert ratios[0] == pytest.approx(3.1623, abs=5e-5)
+    assert ratios[-1] == pytest.approx(1, abs=1e-4)
+    assert max(ratios) == ratios[11] == pytest.approx(6.5685, abs=5e-5)
+
+
+@pytest.mark.parametrize(("total", "ratio"), [(234, 0.1), (10, 0.0), (7, 0.5), (3, 0.1)])
+def test_schedule_equals_that_of_transformers(total: int, ratio: float) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
+    theirs = transformers.get_linear_schedule_with_warmup(optimizer, int(total * ratio), total)
+    for step in range(total):
+        assert linear_schedule(step, total, ratio) == pytest.approx(theirs.get_last_lr()[0], abs=1e-15)
+        optimizer.step()
+        theirs.step()
+    assert linear_schedule(total, total, ratio) == 0

@@ -1,0 +1,206 @@
+"""Sweeps that are killed, that fail in one run, or are done twice. One killed and resumed sweep serves most tests."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fewft import cli
+from fewft.config import RunConfig, UsageError
+from fewft.results import ResultStore
+from fewft.sweep import Done, SweepError, sweep
+from fewft.train import fine_tune
+
+BASE: dict[str, Any] = {"task": "bundled:acceptability", "model": "random:bert-tiny", "num_evals": 1}
+FAILS = RunConfig(**BASE, max_steps=10**15)  # its loss history does not fit into memory
+RUNS = [RunConfig(**BASE, max_steps=4, init_seed=seed, correct_bias=seed % 2 == 0) for seed in range(5)]
+TIMES = ("seconds", "train_seconds", "finished")
+DEADLINE = 300  # seconds, for a machine that is busy with other work
+SCRIPT = """
+import json, sys
+from fewft.config import RunConfig
+from fewft.results import ResultStore
+from fewft.sweep import sweep
+if __name__ == "__main__":
+    configs = [RunConfig(**c) for c in json.loads(sys.argv[2])]
+    sweep(configs, ResultStore(sys.argv[1], "s"), workers=1, device="cpu")
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    """What the condition gives, as soon as that is true."""
+    end = time.monotonic() + DEADLINE
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+    return found
+
+
+def stored(folder: Path) -> dict[str, int]:
+    """Modification times of the stored runs, by id."""
+    return {path.stem: path.stat().st_mtime_ns for path in (folder / "s").glob("*.json")}
+
+
+def children(pid: int) -> list[int]:
+    """Living processes whose parent is `pid`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+        except OSError:  # ended since the listing
+            continue
+        if int(parent) == pid and state not in "ZX":
+            found.append(int(path.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@dataclass
+class Story:
+    """A sweep killed after its first good run, and what the same call did after that."""
+
+    store: ResultStore
+    orphans: list[int]  # processes of the killed sweep
+    before: dict[str, int]  # stored runs after the kill
+    texts: list[bytes]  # of the files then
+    after: dict[str, int]
+    done: list[Done]  # by the second call
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("sweep")
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    configs = [FAILS, *RUNS]
+    said = json.dumps([c.to_dict() for c in configs])
+    root = str(Path(__file__).parent.parent)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(folder), said], env={**os.environ, "PYTHONPATH": root},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        try:
+            wait_for(lambda: len(stored(folder)) >= 2 or process.poll() is not None)
+            orphans = children(process.pid)
+        finally:
+            process.kill()
+    wait_for(lambda: not any(alive(pid) for pid in orphans))
+    before, texts = stored(folder), [p.read_bytes() for p in (folder / "s").glob("*.json")]
+    store = ResultStore(folder, "s")
+    done = sweep([*reversed(configs), RUNS[0]], store, workers=2, device="cpu")
+    return Story(store, orphans, before, texts, stored(folder), done)
+
+
+def test_killed_sweep_leaves_whole_files_and_no_processes(story: Story) -> None:
+    assert story.orphans  # there was a worker to end
+    assert 2 <= len(story.before) < 6
+    records = [json.loads(text) for text in story.texts]
+    assert {r["run_id"] for r in records} == set(story.before)
+    assert all(len(r["train_loss"]) == 4 for r in records if r["run_id"] != FAILS.run_id)
+
+
+def test_resumed_sweep_does_the_rest_and_repeats_nothing(story: Story) -> None:
+    assert set(story.after) == {c.run_id for c in (FAILS, *RUNS)}
+    finished = set(story.before) - {FAILS.run_id}
+    assert {i: story.after[i] for i in finished} == {i: story.before[i] for i in finished}
+    assert len(story.done) == 6 - len(finished)
+    assert story.store.finished() == {c.run_id for c in RUNS}
+
+
+def test_failed_run_has_its_reason_and_is_done_again(story: Story) -> None:
+    record = story.store.records()[FAILS.run_id]
+    assert record["status"] == "failed" and record["reason"].startswith("RuntimeError: ")
+    assert story.after[FAILS.run_id] > story.before[FAILS.run_id]
+    assert [d.status for d in story.done].count("failed") == 1
+
+
+def test_second_call_does_nothing(story: Story) -> None:
+    assert sweep([*RUNS, *RUNS], story.store, device="cpu") == []
+    assert stored(story.store.folder.parent) == story.after
+
+
+def test_worker_and_order_do_not_change_a_record(story: Story) -> None:
+    """The first runs were done in the killed sweep's one worker, the last in one of two."""
+    for settings in (RUNS[0], RUNS[-1]):
+        found = story.store.records()[settings.run_id]
+        expected = json.loads(json.dumps(fine_tune(settings, device="cpu").record()))
+        assert {k: v for k, v in found.items() if k not in TIMES} == {
+            k: v for k, v in expected.items() if k not in TIMES
+        }
+
+
+@pytest.mark.parametrize(
+    ("changes", "device", "workers", "said"),
+    [
+        ({"task": "rtee"}, "cpu", 1, "'rtee'"),
+        ({"model": "random:bert-tinny"}, "cpu", 1, "model: 'random:bert-tinny'"),
+        ({"num_hidden_layers": 4}, "cpu", 1, "num_hidden_layers: 4"),
+        ({}, "tpu", 1, "device: 'tpu'"),
+        ({}, "cpu", -1, "workers: -1"),
+    ],
+)
+def test_wrong_runs_are_refused_before_any_starts(
+    changes: dict[str, Any], device: str, workers: int, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        sweep([*RUNS, RunConfig(**{**BASE, **changes})], ResultStore(tmp_path, "s"), workers=workers, device=device)
+    assert not list(tmp_path.iterdir())
+
+
+@contextmanager
+def on_worker(action: Callable[[int], None]) -> Iterator[None]:
+    """Does something with the process id of the first worker that starts."""
+
+    def watch() -> None:
+        action(wait_for(multiprocessing.active_children)[0].pid)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    thread.join()
+    assert not multiprocessing.active_children()
+
+
+def test_killed_worker_ends_the_sweep_with_a_sentence(story: Story) -> None:
+    extra = RunConfig(**BASE, max_steps=5)
+    with (
+        on_worker(lambda pid: os.kill(pid, signal.SIGKILL)),
+        pytest.raises(SweepError, match="a worker process was killed; finished runs are stored"),
+    ):
+        sweep([*RUNS, extra], story.store, workers=1, device="cpu")
+    assert stored(story.store.folder.parent) == story.after
+
+
+def test_interrupt_ends_the_command_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = tmp_path / "tiny.toml"
+    study.write_text(
+        'description = "tiny"\nmodel = "random:bert-tiny"\ntasks = ["bundled:acceptability"]\nseeds = 1\n'
+        "learning_rate = 1e-3\nsearch_learning_rates = [1e-3]\nsearch_seeds = 1\n[settings]\nmax_steps = 3\n"
+    )
+    with on_worker(lambda _: os.kill(os.getpid(), signal.SIGINT)):
+        code = cli.main(["run", str(study), "--results", str(tmp_path), "--workers", "1", "--device", "cpu"])
+    assert code == 1
+    assert capsys.readouterr().err == "fewft: interrupted; finished runs are stored, the same call goes on\n"
