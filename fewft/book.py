@@ -104,18 +104,28 @@ def _glued(notebook: Any) -> dict[str, Any]:
     return {out.metadata["scrapbook"]["name"]: ast.literal_eval(out.data[record]) for out in kept}
 
 
-def execute_all(notebooks: Sequence[Path], stage: Path, parameters: dict[str, Any], jobs: int = 2) -> None:
-    """Execute notebooks side by side into `stage/<folder>/`, each with those parameters that it has.
+def share_parameters(notebooks: Sequence[Path], parameters: dict[str, Any]) -> dict[Path, dict[str, Any]]:
+    """For each notebook those of the parameters that it has.
 
     Raises:
-        UsageError: a parameter that no notebook has, or of another type, before anything runs.
-        BookError: the first notebook that failed; those not yet started are not run.
+        UsageError: a parameter that no notebook has, or of another type.
     """
     for name in parameters:
         check_choice("notebook parameter", name, set().union(*map(notebook_parameters, notebooks)))
     own = {nb: {k: v for k, v in parameters.items() if k in notebook_parameters(nb)} for nb in notebooks}
     for nb, values in own.items():
         check_parameters(nb, values)
+    return own
+
+
+def execute_all(notebooks: Sequence[Path], stage: Path, parameters: dict[str, Any], jobs: int = 2) -> None:
+    """Execute notebooks side by side into `stage/<folder>/`, each with those parameters that it has.
+
+    Raises:
+        UsageError: as `share_parameters`, before anything runs.
+        BookError: the first notebook that failed; those not yet started are not run.
+    """
+    own = share_parameters(notebooks, parameters)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:  # papermill changes the folder: no threads
         runs = [pool.submit(execute, nb, stage / nb.resolve().parent.name / nb.name, own[nb]) for nb in notebooks]
         try:
@@ -137,9 +147,11 @@ def build(*, root: Path, parameters: dict[str, Any], jobs: int = 2, out: Path | 
         raise UsageError(f"root: {str(root)!r} has no _config.yml; accepted: the folder of the fewft project")
     os.environ.setdefault("SOURCE_DATE_EPOCH", _git(root, "log", "-1", "--format=%ct") or "1767225600")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    notebooks = sorted((root / "notebooks").glob("*.ipynb"))
+    share_parameters(notebooks, parameters)  # a wrong call leaves the last book as it is
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("_ext", "_toc.yml", "__pycache__"))
-    execute_all(sorted((root / "notebooks").glob("*.ipynb")), stage, parameters, jobs)
+    execute_all(notebooks, stage, parameters, jobs)
     (stage / "book" / "_executed.txt").write_text(_provenance(root, parameters), "utf8")
     shutil.copytree(root / "results", stage / "results", ignore=shutil.ignore_patterns("*.json", "*.md"))
     shutil.rmtree(out / "_build", ignore_errors=True)

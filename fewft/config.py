@@ -79,6 +79,12 @@ class RunConfig:
             _check_range(name, getattr(self, name), at_least=0)
         for name in ("warmup_ratio", "adam_beta1", "adam_beta2"):
             _check_range(name, getattr(self, name), at_least=0, below=1)
+        try:
+            json.loads(self.data or "{}")
+        except ValueError as error:
+            raise UsageError(
+                f"data: {self.data!r} is not JSON ({error}); accepted: what tasks.own_data gives"
+            ) from None
         _check_range("max_seq_length", self.max_seq_length, at_least=8)
         if not self.num_train_epochs and not self.max_steps:
             raise UsageError("num_train_epochs: 0 needs max_steps above 0; accepted: one of the two above 0")

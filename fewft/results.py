@@ -64,7 +64,7 @@ class ResultStore:
         """Move the JSON files into the Parquet file; how many runs it then holds."""
         self.parquet.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.parquet.with_suffix(".lock")):
-            files = list(self.folder.glob("*.json"))
+            files = {path: path.stat().st_mtime_ns for path in self.folder.glob("*.json")}
             records = self.records()
             if files:
                 columns = dict.fromkeys(name for record in records.values() for name in record)
@@ -73,8 +73,9 @@ class ResultStore:
                 sink = pa.BufferOutputStream()
                 pq.write_table(table, sink, compression="zstd")
                 replace_file(self.parquet, sink.getvalue().to_pybytes())
-            for path in files:
-                path.unlink(missing_ok=True)
+            for path, written in files.items():
+                if path.is_file() and path.stat().st_mtime_ns == written:  # else it holds a newer run by now
+                    path.unlink()
         return len(records)
 
 

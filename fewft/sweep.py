@@ -52,7 +52,7 @@ def sweep(configs: Sequence[RunConfig], store: ResultStore, *, workers: int = 0,
     if not missing:
         return []
     preflight(missing, device)
-    count = min(workers or len(os.sched_getaffinity(0)), len(missing))
+    count = min(workers or _cores(), len(missing))
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers import torch
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
     try:
@@ -66,6 +66,11 @@ def sweep(configs: Sequence[RunConfig], store: ResultStore, *, workers: int = 0,
             process.terminate()
         for process in processes:
             process.join()
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def preflight(configs: Sequence[RunConfig], device: str) -> None:

@@ -77,8 +77,9 @@ def settings_table(study: Study) -> pd.DataFrame:
             continue
         ours = getattr(example, field.name)
         same = "same" if ours == field.default else f"`{ours}`"
-        rows.append((f"`{field.name}`", f"`{field.default}`", same, field.metadata["about"], field.metadata["source"]))
-    return pd.DataFrame(rows, columns=["Setting", "Default", "Here", "Meaning", "Source"])
+        about = f"{field.metadata['about']} ({field.metadata['source']})"
+        rows.append((f"`{field.name}`", f"`{field.default}`", same, about))
+    return pd.DataFrame(rows, columns=["Setting", "Default", "Here", "Meaning (source)"])
 
 
 def rate_table(runs: Experiment) -> pd.DataFrame:
@@ -146,7 +147,8 @@ def arm_words(runs: Experiment, score: str = "test_best") -> dict[str, str]:
     said["runs_an_arm"] = f"{fewest}{sizes.max()} of {runs.seeds} runs"
     hits = {c: frame[frame.correct_bias == c].degenerate for c in ARMS}
     said["degenerate_said"] = " and ".join(
-        f"{int(hits[c].sum())} of {len(hits[c])} runs {word} correction" for c, word in ((False, "without"), (True, "with"))
+        f"{int(hits[c].sum())} of {len(hits[c])} runs {word} correction"
+        for c, word in ((False, "without"), (True, "with"))
     )
     cells = frame.groupby(["task", "correct_bias"])[score]
     means, deviations = cells.mean().unstack(), cells.std().unstack()

@@ -2,24 +2,19 @@
 
 import hashlib
 import json
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from fewft import bundled
 from fewft.config import UsageError, check_choice
+from fewft.files import check_columns, read_table, to_split
 from fewft.metrics import METRICS, majority_baseline
+from fewft.splits import Split, halve, majority_label, paper_splits
 
 NLI = ("entailment", "not_entailment")
-SMALL, LARGE = ("rte", "mrpc", "stsb", "cola"), ("sst2", "qnli", "qqp", "mnli")
-SUBSET = 1000  # training examples of the "-1k" versions; Section 3
-HELD_OUT = 1000  # validation examples taken from the training set of LARGE; Section 3
 
 
 @dataclass(frozen=True)
@@ -68,23 +63,6 @@ GLUE = {
 }  # fmt: skip
 HUB_ROWS = {"rte": 2490, "mrpc": 3668, "stsb": 5749, "cola": 8551, "sst2": 67349, "qnli": 104743, "qqp": 363846,
             "mnli": 392702}  # fmt: skip  # training rows of nyu-mll/glue: fewer means a sample
-
-
-@dataclass(frozen=True)
-class Split:
-    """Texts and labels of one split, in order."""
-
-    text_a: tuple[str, ...]
-    text_b: tuple[str, ...] | None
-    labels: np.ndarray  # int64 (examples,), or float32 for regression
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: Sequence[int]) -> "Split":
-        """The examples at `indices`, in that order."""
-        second = None if self.text_b is None else tuple(self.text_b[i] for i in indices)
-        return Split(tuple(self.text_a[i] for i in indices), second, self.labels[np.asarray(indices, dtype=int)])
 
 
 @dataclass(frozen=True)
@@ -153,85 +131,12 @@ def _task_data(
     return TaskData(name, num_labels, metric, selection, train, validation, test, majority, source, len(rows))
 
 
-def majority_label(validation: np.ndarray, train: np.ndarray) -> int:
-    """The most frequent validation label; among equals, the one that the training file has first.
-
-    This rule gives every majority baseline of Table 3 from the paper's splits.
-    """
-    labels, counts = np.unique(validation, return_counts=True)
-    tied = set(labels[counts == counts.max()].tolist())
-    return next((int(x) for x in train if x in tied), int(labels[counts.argmax()]))
-
-
-# --- the paper's splits -------------------------------------------------------------------------------------------
-
-
-def paper_splits(name: str, train: Split, dev: Split, *, subset: bool) -> tuple[Split, Split, Split]:
-    """Train, validation and test as the released code makes them from GLUE's train and dev sets.
-
-    RTE, MRPC, STS-B, CoLA: dev is halved. The others: validation is held out of train, dev is the test set.
-
-    Args:
-        name: a key of GLUE.
-        train: GLUE's training set, in file order.
-        dev: GLUE's development set, in file order.
-        subset: whether to cut the training set to 1,000 examples.
-
-    Raises:
-        UsageError: too few rows for training and validation sets without a common example.
-
-    Paper: Section 3, "Data".
-    """
-    if name == "stsb":
-        kept = _torch_permutation(len(train))[:SUBSET] if subset else range(len(train))
-        return train.take(kept), *halve(dev)
-    groups = shuffled_groups(train.labels)
-    share = SUBSET // len(groups)
-    if name in SMALL:
-        kept = [i for g in groups for i in g[:share]] if subset else range(len(train))
-        return train.take(kept), *halve(dev)
-    held = HELD_OUT // len(groups)
-    if subset and min(map(len, groups)) < share + held:
-        raise UsageError(f"task '{name}-1k': a label has under {share + held} training rows; accepted: more rows")
-    kept = [i for g in groups for i in (g[:share] if subset else g[:-held])]
-    return train.take(kept), train.take([i for g in groups for i in g[-held:]]), dev
-
-
-def shuffled_groups(labels: np.ndarray) -> list[list[int]]:
-    """Indices by label in order of first appearance, each group shuffled from one stream of seed 0."""
-    groups: dict[float, list[int]] = {}
-    for i, label in enumerate(labels.tolist()):
-        groups.setdefault(label, []).append(i)
-    stream = np.random.RandomState(0)
-    for group in groups.values():
-        stream.shuffle(group)
-    return list(groups.values())
-
-
-def halve(dev: Split) -> tuple[Split, Split]:
-    """Validation and test: per label value a fresh shuffle of seed 1, the first half (rounded down) to validation."""
-    first: list[int] = []
-    second: list[int] = []
-    for label in dict.fromkeys(dev.labels.tolist()):
-        group = np.flatnonzero(dev.labels == label).tolist()
-        np.random.RandomState(1).shuffle(group)
-        first += group[: len(group) // 2]
-        second += group[len(group) // 2 :]
-    return dev.take(first), dev.take(second)
-
-
-def _torch_permutation(n: int) -> list[int]:
-    import torch
-
-    return torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
-
-
 # --- sources ------------------------------------------------------------------------------------------------------
 
 
 def _from_folder(task: Task, root: Path) -> tuple[Split, Split]:
     files = [root / task.folder / name for name in ("train.tsv", task.dev)]
-    return tuple(_split(read_table(f, header=task.header), task.text, task.label, task.labels, f) for f in files)
+    return tuple(to_split(read_table(f, header=task.header), task.text, task.label, task.labels, f) for f in files)
 
 
 def _from_hub(task: Task) -> tuple[Split, Split]:
@@ -242,7 +147,7 @@ def _from_hub(task: Task) -> tuple[Split, Split]:
     text = task.hub_text or task.text
     numbers = tuple(str(i) for i in range(len(task.labels)))  # the hub's labels are already numbers
     frames = [parts[p].to_pandas() for p in ("train", dev)]
-    return tuple(_split(f.astype({"label": str}), text, task.hub_label, numbers, "nyu-mll/glue") for f in frames)
+    return tuple(to_split(f.astype({"label": str}), text, task.hub_label, numbers, "nyu-mll/glue") for f in frames)
 
 
 def _load_bundled(name: str) -> TaskData:
@@ -253,7 +158,7 @@ def _load_bundled(name: str) -> TaskData:
     parts = []
     for part in ("train", "validation", "test"):
         columns = tuple(c for c in ("text_a", "text_b") if c in frames[part] and frames[part][c].notna().all())
-        parts.append(_split(frames[part].astype({"label": str}), columns, "label", labels, name))
+        parts.append(to_split(frames[part].astype({"label": str}), columns, "label", labels, name))
     selection = "accuracy" if metric == "f1" else metric
     return _task_data(name, len(labels) or 1, metric, selection, tuple(parts), "bundled", parts[0])
 
@@ -277,86 +182,34 @@ def own_data(files: dict[str, Path], text: Sequence[str], label: str, metric: st
             raise UsageError(f"{part}: no file {str(path)!r}; accepted: a .csv, .tsv or .jsonl file")
     if not {"train", "validation"} <= set(files) or not 1 <= len(text) <= 2:
         raise UsageError("data: accepted: files for train and validation, and one or two text columns")
-    sums = {part: hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] for part, path in sorted(files.items())}
+    sums = {part: _sha256(Path(path)) for part, path in sorted(files.items())}
     where = {part: str(path) for part, path in files.items()}
     return json.dumps({"files": where, "sha256": sums, "text": list(text), "label": label, "metric": metric})
 
 
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else "no file"
+
+
 def _load_own(name: str, data: str) -> TaskData:
     spec = json.loads(data)
+    for part, path in spec["files"].items():
+        if _sha256(Path(path)) != spec["sha256"][part]:
+            raise UsageError(f"{part}: {path!r} has changed since the study was read; accepted: the file as it was")
     frames = {part: read_table(Path(path)) for part, path in spec["files"].items()}
     labels: tuple[str, ...] = ()
     if spec["metric"] != "spearman":
-        _check_columns(frames["train"], [spec["label"]], spec["files"]["train"])
+        check_columns(frames["train"], [spec["label"]], spec["files"]["train"])
         labels = tuple(sorted(set(frames["train"][spec["label"]]) - {""}))  # an empty label is refused below
         if len(labels) < 2:
             raise UsageError(f"task {name!r}: training labels are {labels}; accepted: two or more different ones")
         if len(labels) != 2 and spec["metric"] == "f1":
             raise UsageError(f"metric: 'f1' with {len(labels)} labels; accepted: two labels")
-    parts = {p: _split(f, spec["text"], spec["label"], labels, spec["files"][p]) for p, f in frames.items()}
+    parts = {p: to_split(f, spec["text"], spec["label"], labels, spec["files"][p]) for p, f in frames.items()}
     validation, test = (parts["validation"], parts["test"]) if "test" in parts else halve(parts["validation"])
     selection = "accuracy" if spec["metric"] == "f1" else spec["metric"]
     splits = (parts["train"], validation, test)
     return _task_data(name, len(labels) or 1, spec["metric"], selection, splits, "own files", parts["train"])
-
-
-def read_table(path: Path, *, header: Sequence[str] = ()) -> pd.DataFrame:
-    """A .tsv (no quoting, as GLUE's), .csv or .jsonl file as strings.
-
-    Raises:
-        UsageError: no such file, another ending, or not readable as UTF-8 rows.
-    """
-    if not path.is_file():
-        raise UsageError(f"data file: {str(path)!r} does not exist; accepted: a .tsv, .csv or .jsonl file")
-    check_choice("data file's ending", path.suffix, (".tsv", ".csv", ".jsonl"))
-    try:
-        if path.suffix == ".jsonl":
-            return _read_jsonl(path)
-        names = {"names": list(header), "header": None} if header else {}
-        quoting = {"sep": "\t", "quoting": 3} if path.suffix == ".tsv" else {}
-        frame = pd.read_csv(path, keep_default_na=False, dtype=str, encoding="utf-8-sig", **names, **quoting)
-        if not isinstance(frame.index, pd.RangeIndex):  # pandas would take the first field for an index
-            raise ValueError(f"its rows have more fields than the {len(frame.columns)} columns named")
-        return frame
-    except (ValueError, UnicodeError) as error:  # pandas' own errors are ValueErrors
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"data file: {str(path)!r} cannot be read ({reason}); accepted: UTF-8 rows") from error
-
-
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    """As strings just as a .csv file would give them: numbers as written, null and a missing key as nothing."""
-    rows = [json.loads(line, parse_float=str) for line in path.read_text("utf-8-sig").split("\n") if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("a line is not a JSON object")
-    texts = [{k: "" if v is None else v if isinstance(v, str) else json.dumps(v) for k, v in r.items()} for r in rows]
-    return pd.DataFrame(texts).fillna("")
-
-
-def _check_columns(frame: pd.DataFrame, columns: Sequence[str], where: object) -> None:
-    for column in columns:
-        check_choice(f"column of {str(where)!r}", column, [str(c) for c in frame.columns])
-
-
-def _split(frame: pd.DataFrame, text: Sequence[str], label: str, labels: Sequence[str], where: object) -> Split:
-    _check_columns(frame, [*text, label], where)
-    convert: Callable[[str], float] = list(labels).index if labels else _finite
-    values = []
-    for row, value in enumerate(frame[label]):
-        try:
-            values.append(convert(value))
-        except ValueError:
-            accepted = ", ".join(labels) or "a number"
-            place = f"{str(where)!r}, row {row + 1}, column {label!r}"
-            raise UsageError(f"label: {value!r} in {place} is not readable; accepted: {accepted}") from None
-    dtype = np.int64 if labels else np.float32
-    columns = [tuple(frame[c]) for c in text]
-    return Split(columns[0], columns[1] if len(columns) > 1 else None, np.asarray(values, dtype=dtype))
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(text)
-    return value
 
 
 def describe(name: str) -> dict[str, object]:

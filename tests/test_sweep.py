@@ -26,7 +26,7 @@ from fewft.train import fine_tune
 BASE: dict[str, Any] = {"task": "bundled:acceptability", "model": "random:bert-tiny", "num_evals": 1}
 FAILS = RunConfig(**BASE, max_steps=10**15)  # its loss history does not fit into memory
 RUNS = [RunConfig(**BASE, max_steps=4, init_seed=seed, correct_bias=seed % 2 == 0) for seed in range(5)]
-TIMES = ("seconds", "train_seconds", "finished")
+TIMES = ("seconds", "train_seconds", "started")
 DEADLINE = 300  # seconds, for a machine that is busy with other work
 SCRIPT = """
 import json, sys

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from fewft import experiments, tasks
 from fewft.config import UsageError
 from fewft.metrics import majority_baseline
 from fewft.paper import value
-from fewft.tasks import Split, TaskData, halve, load, majority_label, own_data, paper_splits
+from fewft.splits import SMALL
+from fewft.tasks import TaskData, load, own_data
 
 needs_glue = pytest.mark.skipif("FEWFT_GLUE_DIR" not in os.environ, reason="FEWFT_GLUE_DIR names no GLUE folder")
 IN_TABLE_3 = ("rte", "mrpc", "cola", "stsb", "sst2", "qnli")
@@ -28,89 +28,6 @@ def fresh_cache() -> Iterator[None]:
     load.cache_clear()
 
 
-def numbered(labels: Sequence[float] | np.ndarray) -> Split:
-    """A split whose texts are the row numbers."""
-    return Split(tuple(map(str, range(len(labels)))), None, np.asarray(labels))
-
-
-def rows_of(split: Split) -> list[int]:
-    return [int(text) for text in split.text_a]
-
-
-# --- the splits ---------------------------------------------------------------------------------------------------
-def released_halves(labels: np.ndarray) -> tuple[list[int], list[int]]:
-    """As the released code does: per score, file order, shuffled by seed 1, the rounded-down half to validation."""
-    first: list[int] = []
-    second: list[int] = []
-    for score in np.unique(labels):
-        group = np.flatnonzero(labels == score)
-        group = group[np.random.RandomState(1).permutation(len(group))]
-        half = int(len(group) / 2)
-        first, second = [*first, *group[:half]], [*second, *group[half:]]
-    return sorted(first), sorted(second)
-
-
-def released_groups(labels: np.ndarray) -> list[np.ndarray]:
-    """Per label in order of first appearance, its rows; one stream of seed 0 shuffles them all."""
-    stream = np.random.RandomState(0)
-    groups = [np.flatnonzero(labels == label) for label in dict.fromkeys(labels.tolist())]
-    return [group[stream.permutation(len(group))] for group in groups]
-
-
-@pytest.mark.parametrize("labels", [np.arange(41) % 2, np.arange(60) % 7 / 2, np.array([3.2, 1.0, 1.0])])
-def test_dev_halves_are_those_of_the_released_code(labels: np.ndarray) -> None:
-    validation, test = halve(numbered(labels))
-    assert (sorted(rows_of(validation)), sorted(rows_of(test))) == released_halves(labels)
-    assert (validation.labels == labels[rows_of(validation)]).all()
-
-
-def test_a_score_that_comes_once_goes_to_test() -> None:
-    validation, test = halve(numbered([0.5, 2.0, 0.5, 4.75]))
-    assert len(validation) == 1 and {1, 3} < set(rows_of(test))
-
-
-@pytest.mark.parametrize("subset", [False, True])
-@pytest.mark.parametrize(("name", "num_labels"), [("rte", 2), ("cola", 2), ("sst2", 2), ("mnli", 3)])
-def test_training_and_held_out_rows_are_those_of_the_released_code(name: str, num_labels: int, subset: bool) -> None:
-    labels = np.random.default_rng(0).permutation(np.arange(2500) % num_labels)
-    dev = numbered(np.arange(50) % num_labels)
-    train, validation, test = paper_splits(name, numbered(labels), dev, subset=subset)
-    groups, share = released_groups(labels), 1000 // num_labels
-    if name in tasks.LARGE:
-        assert rows_of(test) == list(range(50))
-        assert sorted(rows_of(validation)) == sorted(row for group in groups for row in group[-share:])
-        assert not set(rows_of(validation)) & set(rows_of(train))
-        left = len(labels) - share * num_labels
-    else:
-        assert (sorted(rows_of(validation)), sorted(rows_of(test))) == released_halves(dev.labels)
-        left = len(labels)
-    if subset:
-        assert sorted(rows_of(train)) == sorted(row for group in groups for row in group[:share])
-    assert len(train) == (share * num_labels if subset else left)
-
-
-def test_stsb_1k_is_torchs_permutation_of_seed_0() -> None:
-    import torch
-
-    labels = np.linspace(0, 5, 1200, dtype=np.float32)
-    train, _, _ = paper_splits("stsb", numbered(labels), numbered([1.0, 1.0]), subset=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        assert rows_of(train) == torch.randperm(1200)[:1000].tolist()
-
-
-def test_too_few_rows_for_a_held_out_set_are_refused() -> None:
-    with pytest.raises(UsageError, match="'sst2-1k'.*under 1000 training rows"):
-        paper_splits("sst2", numbered(np.arange(1998) % 2), numbered([0, 1]), subset=True)
-
-
-def test_majority_is_by_validation_then_by_the_training_files_order() -> None:
-    assert majority_label(np.array([0, 1, 1]), np.array([0, 0, 0])) == 1
-    assert majority_label(np.array([0, 1, 2, 0, 1]), np.array([2, 1, 0])) == 1
-    assert majority_label(np.array([0, 1, 0, 1]), np.array([0, 1, 1])) == 0
-
-
-# --- the real data ------------------------------------------------------------------------------------------------
 def printed(task: str) -> list[float]:
     return [value(3, task=task, row=f"Majority baseline ({part})") for part in ("val", "test")]
 
@@ -131,7 +48,7 @@ def test_a_glue_folder_gives_the_counts_and_the_baselines_of_table_3(task: str) 
 def test_the_stored_baselines_are_those_of_table_3(task: str, version: str) -> None:
     row = experiments.datasets().loc[task + version]
     assert [round(100 * row[f"majority_{part}"], 1) for part in ("validation", "test")] == printed(task)
-    assert row.num_train == (1000 if version else row.train_rows - (1000 if task in tasks.LARGE else 0))
+    assert row.num_train == (1000 if version else row.train_rows - (1000 if task not in SMALL else 0))
 
 
 # --- hub and folder -----------------------------------------------------------------------------------------------
@@ -157,11 +74,11 @@ DEV = [("a", "b", "entailment"), ("c", "d", "entailment"), ("e", "f", "not_entai
 
 
 def test_a_folders_marks_quotes_and_column_order(glue: Path) -> None:
-    rows = [("not_entailment", 'a "lone quote', "NA"), ("entailment", 'and "another', "x, y")]
+    rows = [("not_entailment", '"a lone quote', "NA"), ("entailment", 'and "another', "x, y")]
     dev = [(label, first, second) for first, second, label in DEV]
     write_glue(glue, "rte", rows, dev, columns=("label", "sentence1", "sentence2"), bom="\ufeff")
     data = load("rte")
-    assert data.train.text_a == ('a "lone quote', 'and "another') and data.train.text_b == ("NA", "x, y")
+    assert data.train.text_a == ('"a lone quote', 'and "another') and data.train.text_b == ("NA", "x, y")
     assert data.train.labels.tolist() == [1, 0] and data.train.labels.dtype == np.int64
     assert (len(data.validation), len(data.test), data.source, data.train_rows) == (2, 2, "folder", 2)
 
@@ -325,22 +242,6 @@ def test_a_missing_own_file_and_an_unknown_split_are_named(tmp_path: Path) -> No
         own_data({"train": tmp_path / "train.csv"}, ["a"], "y", "accuracy")
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.csv", b""),
-        ("a.csv", "a,y\n\u00e9,1\n".encode("latin1")),
-        ("a.jsonl", b'{"a": 1}\n{"a":'),
-        ("a.jsonl", b"[1]"),
-    ],
-)
-def test_files_that_are_no_rows_are_named(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(UsageError, match=re.escape(str(tmp_path / name)) + "' cannot be read .*UTF-8 rows"):
-        tasks.read_table(tmp_path / name)
-
-
-# --- bundled tasks ------------------------------------------------------------------------------------------------
 def test_a_bundled_task_is_described_like_any_other() -> None:
     row = tasks.describe("bundled:paraphrase")
     stored = experiments.datasets().loc["bundled:paraphrase"]

@@ -1,0 +1,95 @@
+"""The book's tables and sentences on hand-made runs."""
+
+import pandas as pd
+import pytest
+
+from fewft import experiments, studies, tables
+from fewft.experiments import Experiment
+
+SPREADS = {True: (0.60, 0.61, 0.62, 0.63, 0.64), False: (0.50, 0.55, 0.60, 0.65, 0.70)}
+
+
+def made(runs_an_arm: int) -> Experiment:
+    """One task of demo; with correction no run is degenerate, without it the first two are."""
+    study = studies.load("demo")
+    task = study.tasks[0]
+    configs = experiments.plan(study, "bias_correction", tasks=task, seeds=5)[2]
+    rows = []
+    for config in configs:
+        if config.init_seed < runs_an_arm:
+            score = SPREADS[config.correct_bias][config.init_seed]
+            losses = [1.0] * 5 + [0.2 if config.correct_bias else 0.4] * 10
+            rows.append({**config.to_dict(), "status": "ok", "test_best": score, "degenerate": score < 0.56})
+            rows[-1] |= {"best_val": score, "train_loss": losses, "metric": "accuracy"}
+    empty = pd.DataFrame({"task": [], "correct_bias": pd.Series([], dtype=bool)})
+    return Experiment(study, (task,), 5, configs, pd.DataFrame(rows) if rows else empty)
+
+
+def test_arms_in_numbers() -> None:
+    table = tables.arm_table(made(5).frame).set_index("Arm")
+    assert table.Degenerate.to_dict() == {"Correction": "0 of 5 (0% to 52%)", "No correction": "2 of 5 (5% to 85%)"}
+    assert table["Test score"].to_dict() == {"Correction": "0.620 ± 0.016", "No correction": "0.600 ± 0.079"}
+    assert 0 < float(table["p (equal spread)"]["Correction"]) < 0.1
+
+
+def test_findings_in_words() -> None:
+    said = tables.arm_words(made(5))
+    assert said["runs_said"] == "10 of 10 runs" and said["runs_an_arm"] == "5 of 5 runs"
+    assert said["degenerate_said"] == "2 of 5 runs without correction and 0 of 5 runs with correction"
+    assert said["mean_said"] == said["spread_said"] == "1 of 1 tasks"
+    assert "1 tasks it was done on" in said["spread_tested"]
+
+
+@pytest.mark.parametrize("runs_an_arm", [1, 4])
+def test_too_few_runs_give_no_verdict(runs_an_arm: int) -> None:
+    runs = made(runs_an_arm)
+    assert set(tables.arm_table(runs.frame)["p (equal spread)"]) == {"too few runs", ""}
+    assert tables.arm_words(runs)["spread_tested"].startswith("too few runs")
+
+
+def test_nothing_is_filled_in_where_nothing_ran() -> None:
+    runs = made(0)
+    said = tables.arm_words(runs)
+    assert said.pop("runs_said") == "0 of 10 runs" and said.pop("runs_an_arm") == "0 of 5 runs"
+    assert set(said.values()) == {tables.NOT_RUN} == set(tables.loss_words(runs.frame).values())
+    assert tables.mean_loss(runs.frame) == tables.best_rate(runs) == tables.NOT_RUN
+    for table in (tables.arm_table(runs.frame), tables.loss_table(runs.frame), tables.rate_table(runs)):
+        assert table.to_numpy().tolist() == [[tables.NOT_RUN]]
+
+
+def test_losses_are_those_of_the_last_ten_steps() -> None:
+    table = tables.loss_table(made(5).frame).set_index("Arm")
+    assert table["Mean loss"].to_dict() == pytest.approx({"Correction": 0.2, "No correction": 0.4})
+    assert tables.loss_words(made(5).frame) == {"higher_mean": "1 of 1", "higher_max": "1 of 1"}
+
+
+def test_the_search_decides_by_the_mean_over_tasks_once_every_rate_ran() -> None:
+    study = studies.load("demo")
+    chosen, seeds, configs = experiments.plan(study, "learning_rate_search")
+    best = dict(zip(study.search_learning_rates, (0.3, 0.5, 0.4), strict=True))
+    rows = [c.to_dict() | {"best_val": best[c.learning_rate], "status": "ok"} for c in configs]
+    whole = Experiment(study, chosen, seeds, configs, pd.DataFrame(rows))
+    assert tables.best_rate(whole) == "0.0005"
+    table = tables.rate_table(whole)
+    assert table.Mean.tolist() == pytest.approx([0.3, 0.5, 0.4]) and set(table["Runs a cell"]) == {str(seeds)}
+    part = Experiment(study, chosen, seeds, configs, pd.DataFrame(r for r in rows if r["learning_rate"] < 1e-3))
+    assert tables.best_rate(part) == "no rate yet (too few runs)"
+
+
+def test_table_3_sets_the_papers_number_first() -> None:
+    table = tables.data_table(experiments.datasets()).set_index("Task")
+    assert table["Majority (val.)"]["RTE"] == "52.9 / 52.9" and table.Train["RTE"] == "2.5k / 2,490"
+    assert {task for task in table.index if task.endswith("*")} == {"QNLI*", "QQP*", "MNLI*"}
+    assert tables.data_table(pd.DataFrame()).Test.str.endswith(tables.NOT_RUN).all()
+
+
+def test_every_baseline_that_can_be_checked_is_the_papers() -> None:
+    assert tables.baseline_agreement(experiments.datasets()) == (12, 12)
+    wrong = experiments.datasets().assign(majority_test=0.6)
+    assert tables.baseline_agreement(wrong) == (6, 12)
+
+
+def test_the_settings_say_where_the_study_differs() -> None:
+    table = tables.settings_table(studies.load("demo")).set_index("Setting")
+    assert table.Here["`learning_rate`"] == "`0.0005`" and table.Default["`learning_rate`"] == "`2e-05`"
+    assert table.Here["`max_grad_norm`"] == "same"
