@@ -187,14 +187,18 @@ def _stored(name: str, num_labels: int) -> tuple[nn.Module, transformers.PreTrai
         raise UsageError(f"model: folder {source!r} has no .safetensors file; accepted: weights in safetensors")
     try:
         tokenizer = load_tokenizer(name)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source, num_labels=num_labels, use_safetensors=True, dtype=torch.float32,
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            source, num_labels=num_labels, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
             ignore_mismatched_sizes=True,  # a head of another task's size is drawn anew like any other
         )  # fmt: skip
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         accepted = "a hub id, a folder, bundled:NAME or random:NAME"
         raise UsageError(f"model: {name!r} cannot be loaded ({reason}); accepted: {accepted}") from error
+    lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    lacking = {k for k in lacking if k.startswith(model.base_model_prefix + ".") and ".pooler." not in k}
+    if lacking:  # transformers would leave them random
+        raise UsageError(f"model: {name!r} has no fitting weights for {min(lacking)!r}; accepted: a whole encoder")
     return model, tokenizer
 
 

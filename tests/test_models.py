@@ -9,7 +9,7 @@ import torch
 
 from fewft import models
 from fewft.config import RunConfig, UsageError
-from fewft.tasks import Split
+from fewft.splits import Split
 from fewft.train import fine_tune
 
 TINY = "random:bert-tiny"
@@ -134,3 +134,12 @@ def test_training_leaves_the_cached_weights_alone() -> None:
     fine_tune(RunConfig(task="bundled:acceptability", model=TINY, max_steps=3, learning_rate=0.1, num_evals=1))
     assert models._pretrained(TINY, 0, 2).model is template
     assert all(torch.equal(value, before[name]) for name, value in template.state_dict().items())
+
+
+def test_an_encoder_without_its_weights_is_refused(tmp_path: Path) -> None:
+    whole = load()
+    whole.tokenizer.save_pretrained(tmp_path)
+    states = {name: w for name, w in whole.model.state_dict().items() if "layer.1." not in name}
+    whole.model.save_pretrained(tmp_path, state_dict=states)
+    with pytest.raises(UsageError, match="no fitting weights for 'bert.encoder.layer.1"):
+        load(str(tmp_path))
