@@ -195,7 +195,9 @@ def test_loop_equals_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, 2, 6)
     losses = []
     for _, batch in zip(range(6), train._batches(len(data), settings), strict=False):
-        (piece,) = batching.make_pieces(data, batch, packed=False, pad_id=0, first_position=0, device=pick_device("cpu"))
+        (piece,) = batching.make_pieces(
+            data, batch, packed=False, pad_id=0, first_position=0, device=pick_device("cpu")
+        )
         loss = nn.functional.mse_loss(model(**piece.inputs).logits[:, 0], data.labels[batch][piece.index])
         losses.append(loss.item())
         optimizer.zero_grad()
