@@ -140,9 +140,15 @@ def _from_folder(task: Task, root: Path) -> tuple[Split, Split]:
 
 
 def _from_hub(task: Task) -> tuple[Split, Split]:
-    from datasets import load_dataset
+    instead = "a network with the hub, or FEWFT_GLUE_DIR=FOLDER with GLUE's TSV files"
+    try:
+        from datasets import load_dataset
 
-    parts = load_dataset("nyu-mll/glue", task.name)
+        parts = load_dataset("nyu-mll/glue", task.name)
+    except ImportError as error:
+        raise UsageError(f"task {task.name!r}: the hub needs 'datasets'; accepted: that package, {instead}") from error
+    except OSError as error:
+        raise UsageError(f"task {task.name!r}: {error}; accepted: {instead}") from error
     dev = "validation_matched" if task.name == "mnli" else "validation"
     text = task.hub_text or task.text
     numbers = tuple(str(i) for i in range(len(task.labels)))  # the hub's labels are already numbers

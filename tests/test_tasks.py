@@ -153,6 +153,19 @@ def test_hub_and_folder_give_the_same_data(name: str, glue: Path, monkeypatch: p
     assert (from_hub.source, from_folder.source) == ("hub", "folder")
 
 
+def test_a_hub_out_of_reach_says_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("datasets")
+
+    def offline(*_: object) -> None:
+        raise ConnectionError("Couldn't reach the hub")
+
+    monkeypatch.delenv("FEWFT_GLUE_DIR", raising=False)
+    monkeypatch.setattr(hub, "load_dataset", offline)
+    with pytest.raises(UsageError, match="'rte': Couldn't reach the hub; accepted: .*FEWFT_GLUE_DIR"):
+        load("rte")
+
+
+
 PAIR = ("sentence1", "sentence2")
 HUB_TEXT = {  # columns of nyu-mll/glue
     "rte": PAIR, "mrpc": PAIR, "stsb": PAIR, "cola": ("sentence",), "sst2": ("sentence",),
