@@ -165,7 +165,6 @@ def test_a_hub_out_of_reach_says_what_to_do_instead(monkeypatch: pytest.MonkeyPa
         load("rte")
 
 
-
 PAIR = ("sentence1", "sentence2")
 HUB_TEXT = {  # columns of nyu-mll/glue
     "rte": PAIR, "mrpc": PAIR, "stsb": PAIR, "cola": ("sentence",), "sst2": ("sentence",),
