@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERSIONS = ("torch", "transformers", "numpy", "pandas", "scipy", "matplotlib", "jupyter-book", "papermill")
+RESOURCE = re.compile(r'<(?:script|img|iframe|source|video|link)\b[^>]*?(?:src|href)="((?:https?:)?//[^"]+)"')
+GLUED = re.compile(r"\{glue:text\}`(\w+)`")
+STYLE_RESOURCE = re.compile(r"""(?:url\(|@import )["']?((?:https?:)?//[^)"';]+)""")
 
 
 class BookError(RuntimeError):
@@ -86,8 +89,10 @@ def _scrub(notebook: Any) -> Any:
     for cell in notebook.cells:
         for part, key in (("figure", "caption"), ("image", "alt")):  # MyST knows no glue in an alt text
             texts = cell.metadata.get("mystnb", {}).get(part, {})
-            if key in texts:
-                texts[key] = re.sub(r"\{glue:text\}`(\w+)`", lambda match: str(said[match[1]]), texts[key])
+            for name in re.findall(GLUED, texts.get(key, "")):
+                if name not in said:
+                    raise BookError(f"{part} {key}: no cell glues {name!r}; glued: {', '.join(sorted(said))}")
+                texts[key] = texts[key].replace(f"{{glue:text}}`{name}`", str(said[name]))
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("hide-input")
             cell.id = "injected-parameters"
@@ -163,7 +168,20 @@ def build(*, root: Path, parameters: dict[str, Any], jobs: int = 2, out: Path | 
         lines = re.sub(r"\x1b\[[\d;]*m", "", (out / "build.log").read_text("utf8")).splitlines()  # without colours
         problems = [line for line in lines if "WARNING" in line or "ERROR" in line]
         raise BookError("\n".join([f"the book was not built, see {out}/build.log:", *(problems or lines[-30:])]))
+    if requests := outside_requests(out / "_build" / "html"):
+        raise BookError("\n".join(["the book asks the network for:", *requests]))
     return out / "_build" / "html" / "index.html"
+
+
+def outside_requests(html: Path) -> list[str]:
+    """What the pages and styles in a folder would fetch from elsewhere; links that a reader may follow are not meant."""
+    found = []
+    for pattern, kind in ((RESOURCE, "*.html"), (STYLE_RESOURCE, "*.css")):
+        pages = sorted(html.rglob(kind))
+        found += [
+            f"{page.relative_to(html)}: {url}" for page in pages for url in pattern.findall(page.read_text("utf8"))
+        ]
+    return found
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fewft.book import BookError, build, check_parameters, execute, execute_all, notebook_parameters, show_table
+from fewft.book import (
+    BookError,
+    build,
+    check_parameters,
+    execute,
+    execute_all,
+    notebook_parameters,
+    outside_requests,
+    show_table,
+)
 from fewft.config import UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -195,3 +204,30 @@ def test_every_deviation_can_be_linked_to() -> None:
     entries = [i for i, line in enumerate(lines) if line.startswith("## ") and not line.startswith("## Kept")]
     assert len(entries) >= 13
     assert [lines[i] for i in entries if not lines[i - 1].startswith("(dev-")] == []
+
+
+def test_a_page_that_asks_the_network_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text('<a href="https://b.org">text</a><script src="_static/own.js"></script>')
+    assert outside_requests(tmp_path) == []
+    (tmp_path / "b.html").write_text('<script async src="https://cdn.org/x.js"></script><img src="//cdn.org/x.png">')
+    (tmp_path / "c.css").write_text(
+        "@import 'https://fonts.org/a.css'; a { background: url(https://fonts.org/b.woff) }"
+    )
+    outside = ["b.html: https://cdn.org/x.js", "b.html: //cdn.org/x.png"]
+    outside += ["c.css: https://fonts.org/a.css", "c.css: https://fonts.org/b.woff"]
+    assert outside_requests(tmp_path) == outside
+
+
+def test_captions_and_alt_texts_say_what_the_notebook_found(tmp_path: Path) -> None:
+    glued = code('from fewft.book import glue\nglue("count", 3)')
+    texts = {
+        "figure": {"name": "fig-1", "caption": "{glue:text}`count` runs"},
+        "image": {"alt": "of {glue:text}`count`"},
+    }
+    notebook = write(tmp_path / "notebooks" / "a.ipynb", code(PARAMETERS, "parameters"), code("1", **texts), glued)
+    execute(notebook, out := tmp_path / "out.ipynb", {})
+    shown = nbformat.read(out, 4).cells[1].metadata.mystnb
+    assert (shown.figure.caption, shown.image.alt) == ("3 runs", "of 3")
+    write(notebook, code("1", **texts))
+    with pytest.raises(BookError, match="no cell glues 'count'"):
+        execute(notebook, out, {})
