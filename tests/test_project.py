@@ -1,0 +1,74 @@
+"""The project's own files agree with each other, and its modules need no more than they say."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+LOCK = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+LOCK = {canonicalize_name(name): version for name, version in LOCK.items()}
+WANTED = [Requirement(r) for r in PROJECT["dependencies"] + sum(EXTRAS.values(), []) if not r.startswith("fewft[")]
+
+
+@pytest.mark.parametrize("wanted", WANTED, ids=str)
+def test_each_dependency_is_locked_at_a_version_that_it_accepts(wanted: Requirement) -> None:
+    assert wanted.specifier.contains(LOCK[canonicalize_name(wanted.name)])
+
+
+def test_the_extra_all_is_every_extra() -> None:
+    (everything,) = EXTRAS["all"]
+    assert Requirement(everything).extras == set(EXTRAS) - {"all"}
+
+
+def test_conda_and_make_install_the_same_from_the_same_lock() -> None:
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert conda[-1]["pip"] == ["--constraint requirements.lock", "--editable .[all]"]
+    python = next(line for line in conda if str(line).startswith("python=")).removeprefix("python=")
+    assert PROJECT["requires-python"] == f">={python}"
+    assert "--constraint requirements.lock --editable '.[all]'" in (ROOT / "Makefile").read_text()
+
+
+def test_what_the_readme_tells_to_type_is_there() -> None:
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"(?:^|`)make (\w+)", readme, re.MULTILINE))
+    assert {"book", "test", "demo"} <= targets
+    assert targets <= set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+    for path in re.findall(r"\b(?:notebooks|studies|book|results)/[\w/]+\.\w+", readme):
+        assert (ROOT / path).is_file(), path
+
+
+BLOCKED = """
+import importlib, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1].split(","):
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocked())
+for module in sys.argv[2].split(","):
+    importlib.import_module(module)
+"""
+
+
+@pytest.mark.parametrize(
+    ("blocked", "modules"),
+    [
+        ("torch,transformers,datasets", "fewft.cli,fewft.experiments,fewft.tables,fewft.plots,fewft.book,fewft.sweep"),
+        (
+            "datasets,papermill,nbformat,myst_nb,matplotlib,IPython",
+            "fewft.cli,fewft.train,fewft.sweep,fewft.experiments",
+        ),
+    ],
+)
+def test_modules_import_without_what_they_do_not_need(blocked: str, modules: str) -> None:
+    command = [sys.executable, "-c", BLOCKED, blocked, modules]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
