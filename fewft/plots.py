@@ -208,7 +208,8 @@ def _usable(frame: pd.DataFrame, ax: Axes, score: str = "test_best", *, one_task
     if one_task and runs.task.nunique() > 1:
         raise UsageError(f"frame: tasks {', '.join(sorted(set(runs.task)))}; accepted: one task an axis")
     majority = runs["majority_val" if score == "best_val" else "majority_test"]
-    return runs.assign(metric=runs.metric.replace(METRIC_LABELS), majority=majority)
+    metric = runs.metric.replace({"f1": "accuracy"} if score == "best_val" else {})  # what selects is not F1
+    return runs.assign(metric=metric.replace(METRIC_LABELS), majority=majority)
 
 
 def _note(ax: Axes, runs: pd.DataFrame, cell: str, expected_n: int | None, lost: pd.Series, word: str) -> Axes:

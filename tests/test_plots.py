@@ -242,3 +242,10 @@ def test_svg_is_the_same_when_drawn_again() -> None:
 
     assert draw().startswith("<?xml")
     assert draw() == draw()
+
+
+@pytest.mark.parametrize(("score", "metric"), [("test_best", "F1"), ("best_val", "accuracy")])
+def test_mrpc_is_selected_on_accuracy_and_reported_in_f1(score: str, metric: str) -> None:
+    ax = one_axis()
+    plots.expected_curve(make_runs("mrpc-1k").assign(metric="f1"), ax, score=score, seed=0)
+    assert ax.get_ylabel().endswith(metric)
