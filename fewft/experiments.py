@@ -110,14 +110,14 @@ def select(store: ResultStore, configs: Sequence[RunConfig]) -> pd.DataFrame:
     return pd.DataFrame(rows) if rows else empty
 
 
-def choose_learning_rate(frame: pd.DataFrame) -> pd.Series:
-    """Mean validation score of debiased Adam per rate, averaged over tasks; its `idxmax` is the study's rate.
+def choose_learning_rate(frame: pd.DataFrame, *, correct_bias: bool = True) -> pd.Series:
+    """Mean validation score of an arm per rate, averaged over tasks; debiased Adam's `idxmax` is the study's rate.
 
     Each task's validation score is its selection metric at the best checkpoint (a fraction); runs that diverged
     before their first evaluation count as 0; a rate without runs of every task gets NaN. No test score enters.
     """
-    debiased = frame[frame.correct_bias.astype(bool)]
-    scores = debiased.assign(val=debiased.best_val.fillna(0.0)).groupby(["learning_rate", "task"]).val.mean()
+    arm = frame[frame.correct_bias == correct_bias]
+    scores = arm.assign(val=arm.best_val.fillna(0.0)).groupby(["learning_rate", "task"]).val.mean()
     return scores.unstack().mean(axis=1, skipna=False)
 
 

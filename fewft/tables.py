@@ -96,11 +96,11 @@ def rate_table(runs: Experiment) -> pd.DataFrame:
     return table.rename_axis("Learning rate").rename(index="{:g}".format)
 
 
-def best_rate(runs: Experiment) -> str:
-    """The rate that the search favours, or why it cannot say."""
+def best_rate(runs: Experiment, *, correct_bias: bool = True) -> str:
+    """The rate that the search favours for an arm, or why it cannot say."""
     if runs.frame.empty:
         return NOT_RUN
-    means = choose_learning_rate(runs.frame)
+    means = choose_learning_rate(runs.frame, correct_bias=correct_bias)
     searched = {c.learning_rate for c in runs.configs}
     return f"{means.idxmax():g}" if searched == set(means.dropna().index) else "no rate yet (too few runs)"
 

@@ -72,6 +72,9 @@ def test_the_search_decides_by_the_mean_over_tasks_once_every_rate_ran() -> None
     rows = [c.to_dict() | {"best_val": best[c.learning_rate], "status": "ok"} for c in configs]
     whole = Experiment(study, chosen, seeds, configs, pd.DataFrame(rows))
     assert tables.best_rate(whole) == "0.0005"
+    low = [r | {"best_val": 1 - r["learning_rate"]} if not r["correct_bias"] else r for r in rows]
+    lower = Experiment(study, chosen, seeds, configs, pd.DataFrame(low))
+    assert tables.best_rate(lower) == "0.0005" and tables.best_rate(lower, correct_bias=False) == "0.0002"
     table = tables.rate_table(whole)
     assert table.Mean.tolist() == pytest.approx([0.3, 0.5, 0.4]) and set(table["Runs a cell"]) == {str(seeds)}
     part = Experiment(study, chosen, seeds, configs, pd.DataFrame(r for r in rows if r["learning_rate"] < 1e-3))
