@@ -105,6 +105,18 @@ def best_rate(runs: Experiment, *, correct_bias: bool = True) -> str:
     return f"{means.idxmax():g}" if searched == set(means.dropna().index) else "no rate yet (too few runs)"
 
 
+def where_words(frame: pd.DataFrame) -> str:
+    """On what the runs ran: processor or GPU, threads a run, precision, versions; each kind with its count."""
+    if frame.empty:
+        return NOT_RUN
+    columns = ["device", "threads", "precision", "torch_version", "transformers_version"]
+    kinds = frame.groupby(columns, dropna=False).size()
+    return "; ".join(
+        f"{count} on {device}, {threads} thread(s) a run, {precision}, torch {torch}, transformers {transformers}"
+        for (device, threads, precision, torch, transformers), count in kinds.items()
+    )
+
+
 # --- Section 4 and Appendix E -------------------------------------------------------------------------------------
 
 

@@ -98,3 +98,12 @@ def test_the_settings_say_where_the_study_differs() -> None:
     table = tables.settings_table(studies.load("demo")).set_index("Setting")
     assert table.Here["`learning_rate`"] == "`0.0005`" and table.Default["`learning_rate`"] == "`2e-05`"
     assert table.Here["`max_grad_norm`"] == "same"
+
+
+def test_where_runs_ran_is_said_with_counts() -> None:
+    place = {"device": "a CPU", "threads": 1, "torch_version": "2.13", "transformers_version": "5.23"}
+    frame = made(5).frame.assign(**place)
+    said = "on a CPU, 1 thread(s) a run, fp32, torch 2.13, transformers 5.23"
+    assert tables.where_words(frame) == f"10 {said}"
+    assert tables.where_words(frame.assign(device=["a CPU"] * 4 + ["a GPU"] * 6)).startswith(f"4 {said}; 6 on a GPU")
+    assert tables.where_words(made(0).frame) == tables.NOT_RUN
