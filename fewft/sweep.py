@@ -55,13 +55,14 @@ def sweep(configs: Sequence[RunConfig], store: ResultStore, *, workers: int = 0,
     count = min(workers or _cores(), len(missing))
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers import torch
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
+    started = pool._processes  # a broken pool forgets its workers, perhaps before they are gone
     try:
         return list(_report(_results(pool, missing, store, device), len(missing)))
     except BrokenProcessPool as error:
         raise SweepError("a worker process was killed; finished runs are stored, the same call goes on") from error
     finally:
-        processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
+        processes = list(started.values())
         for process in processes:
             process.terminate()
         for process in processes:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,14 +174,21 @@ def test_wrong_runs_are_refused_before_any_starts(
 def on_worker(action: Callable[[int], None]) -> Iterator[None]:
     """Does something with the process id of the first worker that starts."""
 
+    def acted() -> bool:
+        for process in multiprocessing.active_children():
+            with suppress(ProcessLookupError):  # one of an earlier sweep, gone since it was listed
+                action(process.pid)
+                return True
+        return False
+
     def watch() -> None:
-        action(wait_for(multiprocessing.active_children)[0].pid)
+        wait_for(acted)
 
     thread = threading.Thread(target=watch)
     thread.start()
     yield
     thread.join()
-    assert not multiprocessing.active_children()
+    wait_for(lambda: not multiprocessing.active_children())
 
 
 def test_killed_worker_ends_the_sweep_with_a_sentence(story: Story) -> None:
