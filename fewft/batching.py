@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-GROUPS = 8  # attention groups of similar length in a packed row of 32; best of 4, 8, 16 on the CPU
+from fewft.kernels import Run, sequence_attention
+from fewft.varlen import Offsets, offsets_attention
+
 MICRO_BATCHES = 4  # pieces of a batch where packing is not possible
-EVAL_TOKENS = 2048  # tokens in an evaluation piece
+EVAL_TOKENS = 1024  # tokens in an evaluation piece
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,12 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Neighbouring sequences of a packed row, padded to the longest of them inside attention only."""
-
-    shape: tuple[int, int]  # (sequences, longest)
-    gather: Tensor  # (sequences * longest,) rows of the packed row; padding points at a sequence's first token
-    mask: Tensor | None  # (sequences, 1, 1, longest), True for real tokens; None without padding
-    keep: Tensor | None  # (tokens of the group,) where the real tokens are in `gather`
-
-
-@dataclass(frozen=True)
 class Layout:
     """Where the sequences of a packed row are."""
 
-    groups: list[Group]
+    runs: tuple[Run, ...]
     first: Tensor  # (sequences,) each one's first token
+    row: Tensor | None = None  # (1, tokens, hidden) what keys and values are made of, where queries are of `first` only
 
 
 @dataclass(frozen=True)
@@ -64,29 +56,44 @@ class Piece:
 
 def packed_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-    *, scaling: float | None = None, dropout: float = 0.0, layout: Layout, **_: object,
+    *, scaling: float | None = None, dropout: float = 0.0, layout: Layout | Offsets, **_: object,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attention within each sequence of a packed row, in the form of transformers' attention interface.
 
     Args:
-        module: the calling attention layer (unused, as the mask: `layout` says what may see what).
+        module: the calling attention layer.
         query, key, value: float (1, heads, tokens, width).
-        attention_mask: unused.
+        attention_mask: unused: `layout` says what may see what.
         scaling: factor on the products; None: 1 / sqrt(width).
         dropout: rate on the attention weights.
         layout: of the row.
 
     Returns:
-        float (1, tokens, heads, width), and None for the weights.
+        float (1, queries, heads, width), and None for the weights.
     """
-    rows = [x[0].transpose(0, 1) for x in (query, key, value)]  # (tokens, heads, width)
-    out = []
-    for group in layout.groups:
-        q, k, v = (x.index_select(0, group.gather).unflatten(0, group.shape).transpose(1, 2) for x in rows)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=group.mask, dropout_p=dropout, scale=scaling)
-        mixed = mixed.transpose(1, 2).flatten(0, 1)  # (sequences * longest, heads, width)
-        out.append(mixed if group.keep is None else mixed.index_select(0, group.keep))
-    return torch.cat(out).unsqueeze(0), None
+    if layout.row is not None:
+        key, value = (
+            layer(layout.row).unflatten(-1, (-1, query.shape[-1])).transpose(1, 2) for layer in key_and_value(module)
+        )
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    query, key, value = (x.squeeze(0) for x in (query, key, value))
+    if isinstance(layout, Offsets):
+        out = offsets_attention(query, key, value, layout, scaling=factor, dropout=dropout)
+    else:
+        out = sequence_attention(query, key, value, layout.runs, scaling=factor, dropout=dropout)
+    return out.unsqueeze(0), None
+
+
+def key_and_value(module: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The linear layers of an attention layer that make its keys and values; by the names that families use.
+
+    Raises:
+        AttributeError: it has none of these names.
+    """
+    for names in (("key", "value"), ("k_proj", "v_proj"), ("k_lin", "v_lin")):
+        if hasattr(module, names[0]):
+            return getattr(module, names[0]), getattr(module, names[1])
+    raise AttributeError(f"{type(module).__name__} has no layer for its keys by a known name")
 
 
 def make_pieces(
@@ -130,24 +137,22 @@ def _packed_piece(
     }
     if data.token_type_ids is not None:
         inputs["token_type_ids"] = _row(np.concatenate([data.token_type_ids[batch[i]] for i in order]), device)
-    parts = [p for p in np.array_split(np.arange(len(ids)), GROUPS) if len(p)]
-    groups = [_group(starts[p], lengths[p], device) for p in parts]
-    inputs["layout"] = Layout(groups, torch.as_tensor(starts, device=device))
+    inputs["layout"] = _layout(starts, lengths, device)
     return Piece(inputs, torch.as_tensor(order, device=device), int(lengths.sum()))
+
+
+def _layout(starts: np.ndarray, lengths: np.ndarray, device: torch.device) -> Layout | Offsets:
+    first = torch.as_tensor(starts, device=device)
+    if device.type == "cuda":
+        ends = torch.as_tensor(np.append(starts, lengths.sum()), dtype=torch.int32, device=device)
+        return Offsets(ends, first, int(lengths.max()))
+    sizes, number, counts = np.unique(lengths, return_index=True, return_counts=True)
+    runs = zip(number.tolist(), counts.tolist(), starts[number].tolist(), sizes.tolist(), strict=True)
+    return Layout(tuple(Run(*run) for run in runs), first)
 
 
 def _row(values: np.ndarray, device: torch.device) -> Tensor:
     return torch.as_tensor(values, dtype=torch.long, device=device).unsqueeze(0)  # (1, tokens)
-
-
-def _group(starts: np.ndarray, lengths: np.ndarray, device: torch.device) -> Group:
-    columns = np.arange(lengths.max())
-    real = columns < lengths[:, None]  # (sequences, longest)
-    gather = torch.as_tensor(np.where(real, starts[:, None] + columns, starts[:, None]).ravel(), device=device)
-    if real.all():
-        return Group(real.shape, gather, None, None)
-    mask = torch.as_tensor(real, device=device)[:, None, None, :]
-    return Group(real.shape, gather, mask, torch.as_tensor(np.flatnonzero(real), device=device))
 
 
 def _padded_piece(data: Encoded, batch: Sequence[int], part: np.ndarray, pad_id: int, device: torch.device) -> Piece:

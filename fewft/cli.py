@@ -1,4 +1,4 @@
-"""The command line: `fewft plan | run | status | data | build`; 0 on success, 1 on a finding, 2 on a wrong call."""
+"""The command line: `fewft plan | run | status | data | build | bench`; 0 on success, 1 on a finding, 2 on a wrong call."""
 
 import argparse
 import ast
@@ -89,6 +89,26 @@ def _build(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(options: argparse.Namespace) -> int:
+    from fewft import bench
+    from fewft.tasks import GLUE
+
+    measured = _names(options.tasks) or ["rte", "mrpc", "stsb", "cola"]
+    runs = _names(options.runs) or [f"{task}-1k" if task in GLUE else task for task in measured]
+    path = bench.file(studies.root() / options.out, options.name, options.device)
+    table = bench.bench(
+        path, task_names=measured, model_names=options.model or (), peers=_names(options.peers),
+        runs=[] if options.no_runs else runs, repeats=options.repeats, steps=options.steps, workers=options.workers,
+        device=options.device, precision=options.precision,
+    )  # fmt: skip
+    print(table, end="")
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _literal(text: str) -> Any:
     """A number, True or False, or else the text as it is."""
     try:
@@ -140,7 +160,30 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     build.add_argument("--jobs", type=int, default=2, help="notebooks at a time (default: 2)")
     build.add_argument("--out", default="", help="folder of the book (default: _book)")
+    _add_bench(commands.add_parser("bench", help="Measure our speed beside transformers.Trainer's."))
     return parser
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    bench.set_defaults(command=_bench)
+    for name, default, about in (
+        ("--tasks", "", "comma separated (default: rte,mrpc,stsb,cola)"),
+        ("--peers", "", "comma separated (default: padded,dynamic,grouped; on a GPU also with -bf16, -bf16-compile)"),
+        ("--runs", "", "tasks of which to do whole runs (default: the 1,000 examples of each task)"),
+        ("--device", "auto", "auto, cpu or cuda (default: auto)"),
+        ("--precision", "", "ours (default: fp32, on a GPU bf16)"),
+        ("--name", "", "of the files (default: cpu or gpu)"),
+        ("--out", "benchmarks", "folder of the files (default: benchmarks)"),
+    ):
+        bench.add_argument(name, default=default, help=about)
+    for name, default, about in (
+        ("--repeats", 5, "turns that count; 0: whole runs only (default: 5)"),
+        ("--steps", 0, "steps a turn (default: 2, on a GPU 20)"),
+        ("--workers", 0, "processes at once (default: one a core, on a GPU one)"),
+    ):
+        bench.add_argument(name, type=int, default=default, help=about)
+    bench.add_argument("--model", action="append", help="(default: bundled:minilm, on a GPU also random:bert-large)")
+    bench.add_argument("--no-runs", action="store_true", help="steps only")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Encoder and head from a hub id, a folder, `bundled:NAME` or `random:NAME`; the one place that knows parameter names."""
 
 import copy
+import dataclasses
 import hashlib
 import os
 import tempfile
@@ -13,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from fewft.batching import Encoded, Layout, make_pieces, packed_attention
+from fewft.batching import Encoded, make_pieces, packed_attention
 from fewft.config import RunConfig, UsageError, check_choice
+from fewft.kernels import UsedRows, use_cpu_kernels
 from fewft.tasks import Split
 
 ATTENTION = "fewft_packed"
@@ -44,27 +46,32 @@ class Encoder:
     model: nn.Module
     tokenizer: transformers.PreTrainedTokenizerBase
     packed: bool  # whether batches can be packed into rows
+    shortcut: bool  # whether only first tokens go through the last block
     first_position: int  # position id of the first token
 
 
-def load(config: RunConfig, num_labels: int) -> Encoder:
+def load(config: RunConfig, num_labels: int, used: Tensor | None = None) -> Encoder:
     """The pre-trained encoder with a fresh head drawn from `init_seed`.
 
     Args:
         config: of the run.
         num_labels: outputs of the head.
+        used: int (tokens,), ids whose embeddings are to be parameters; None: all.
 
     Raises:
         UsageError: unknown model, more blocks asked for than it has, weights not in safetensors, wrong checksum.
 
     Paper: Section 3, "Experimental Setup".
     """
-    template = _pretrained(config.model, config.num_hidden_layers, num_labels)
-    model = copy.deepcopy(template.model)
-    if template.packed:
-        _use_packed_rows(model)
+    encoder = pretrained(config.model, config.num_hidden_layers, num_labels)
+    model = encoder.model
+    if used is not None:
+        model.set_input_embeddings(UsedRows(model.get_input_embeddings().weight.detach(), used))
+    if encoder.packed:
+        _use_packed_rows(model, encoder.shortcut)
+    use_cpu_kernels(model)
     _init_head(model, config.init_seed)
-    return Encoder(model, template.tokenizer, template.packed, template.first_position)
+    return encoder
 
 
 @lru_cache(maxsize=8)
@@ -120,73 +127,104 @@ def _init_head(model: nn.Module, init_seed: int) -> None:
 # --- packed rows --------------------------------------------------------------------------------------------------
 
 
-def _use_packed_rows(model: nn.Module) -> None:
-    """Let the model's own code take packed rows: after the last block, only each sequence's first token goes on."""
+def _use_packed_rows(model: nn.Module, shortcut: bool) -> None:
+    """Let the model's own code take packed rows: after the last block, only each sequence's first token goes on.
+
+    With `shortcut` only that token goes through the last block, but for the keys and values that it looks at.
+    """
     model.config._attn_implementation = ATTENTION
-    runner = model.base_model.get_submodule(encoder_blocks(model)[0])
+    name, blocks = encoder_blocks(model)
+
+    def cut_row(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        row, layout = args[0], kwargs["layout"]  # (1, tokens, hidden)
+        return (row[:, layout.first], *args[1:]), {**kwargs, "layout": dataclasses.replace(layout, row=row)}
 
     def keep_first(_: nn.Module, __: tuple, kwargs: dict, output: object) -> object:
-        layout: Layout = kwargs["layout"]
-        output["last_hidden_state"] = output.last_hidden_state[0].index_select(0, layout.first).unsqueeze(1)
-        return output  # (sequences, 1, width)
+        rows = output.last_hidden_state[0]
+        output["last_hidden_state"] = (rows if shortcut else rows[kwargs["layout"].first]).unsqueeze(1)
+        return output  # (sequences, 1, hidden)
 
-    runner.register_forward_hook(keep_first, with_kwargs=True)
+    if shortcut:
+        blocks[-1].register_forward_pre_hook(cut_row, with_kwargs=True)
+    model.base_model.get_submodule(name).register_forward_hook(keep_first, with_kwargs=True)
 
 
-def _can_pack(model: nn.Module, first_position: int) -> bool:
-    """Whether packed rows give this model's own outputs: tried on four short sequences, in evaluation mode."""
+@lru_cache(maxsize=16)
+def _packing(name: str, num_hidden_layers: int) -> tuple[bool, bool]:
+    """Whether packed rows, and the shortcut in the last block, give a model's own outputs.
+
+    Tried on five short sequences, in evaluation mode.
+    """
+    model = _read(name, num_hidden_layers, 2)
     if not getattr(model, "_supports_attention_backend", False):
-        return False
+        return False, False
+    plain = _trial(model, packed=False, shortcut=False)
+    for shortcut in (True, False):
+        try:
+            found = _trial(copy.deepcopy(model), packed=True, shortcut=shortcut)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError):  # the model's code has another form
+            continue
+        if found.shape == plain.shape and torch.allclose(found, plain, atol=1e-4, rtol=1e-3):
+            return True, shortcut
+    return False, False
+
+
+@torch.no_grad()
+def _trial(model: nn.Module, *, packed: bool, shortcut: bool) -> Tensor:
     kinds = int(getattr(model.config, "type_vocab_size", 0) or 0)
-    rows = [np.arange(5, 5 + n) for n in (7, 3, 12, 5)]
+    rows = [np.arange(5, 5 + n) for n in (7, 3, 12, 5, 3)]
     types = [np.arange(len(r)) % kinds for r in rows] if kinds else None
     data = Encoded(rows, types, torch.zeros(len(rows)))
-    common = {"pad_id": 0, "first_position": first_position, "device": torch.device("cpu")}
-    trial = copy.deepcopy(model).eval()
-    results = {}
-    with torch.no_grad():
-        for packed in (False, True):
-            if packed:
-                _use_packed_rows(trial)
-            pieces = make_pieces(data, range(len(rows)), packed=packed, **common)
-            out = torch.cat([trial(**p.inputs).logits for p in pieces])
-            results[packed] = out[torch.cat([p.index for p in pieces]).argsort()]
-    return torch.allclose(results[True], results[False], atol=1e-4, rtol=1e-3)
+    model.eval()
+    if packed:
+        _use_packed_rows(model, shortcut)
+    first, cpu = _first_position(model), torch.device("cpu")
+    pieces = make_pieces(data, range(len(rows)), packed=packed, pad_id=0, first_position=first, device=cpu)
+    out = torch.cat([model(**p.inputs).logits for p in pieces])
+    return out[torch.cat([p.index for p in pieces]).argsort()]
 
 
 # --- sources ------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4)
-def _pretrained(name: str, num_hidden_layers: int, num_labels: int) -> Encoder:
+def pretrained(name: str, num_hidden_layers: int, num_labels: int) -> Encoder:
+    """The model as transformers loads it, with what its batches need.
+
+    Raises:
+        UsageError: as `load`.
+    """
+    model = _read(name, num_hidden_layers, num_labels)
+    return Encoder(model, load_tokenizer(name), *_packing(name, num_hidden_layers), _first_position(model))
+
+
+def _read(name: str, num_hidden_layers: int, num_labels: int) -> nn.Module:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # random: weights are the same in every run
-        model, tokenizer = _random(name, num_labels) if name.startswith("random:") else _stored(name, num_labels)
-    _cut(model, name, num_hidden_layers)
-    positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    padding = getattr(positions, "padding_idx", None)  # RoBERTa counts positions from behind its padding id
-    first = 0 if padding is None else padding + 1
-    return Encoder(model, tokenizer, _can_pack(model, first), first)
-
-
-def _cut(model: nn.Module, name: str, num_hidden_layers: int) -> None:
-    """Keep the bottom blocks only."""
+        model = _random(name, num_labels) if name.startswith("random:") else _stored(name, num_labels)
     _, blocks = encoder_blocks(model)
     if num_hidden_layers > len(blocks):
         raise UsageError(f"num_hidden_layers: {num_hidden_layers} for {name!r}; accepted: 0 to {len(blocks)}")
-    if num_hidden_layers:
+    if num_hidden_layers:  # the bottom ones
         del blocks[num_hidden_layers:]
         model.config.num_hidden_layers = num_hidden_layers
+    return model
 
 
-def _stored(name: str, num_labels: int) -> tuple[nn.Module, transformers.PreTrainedTokenizerBase]:
+def _first_position(model: nn.Module) -> int:
+    """RoBERTa and its kin count positions from behind their padding id."""
+    positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    return 0 if padding is None else padding + 1
+
+
+def _stored(name: str, num_labels: int) -> nn.Module:
     source = str(bundled_folder(name.removeprefix("bundled:"))) if name.startswith("bundled:") else name
     if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
         raise UsageError(f"model: folder {source!r} has no .safetensors file; accepted: weights in safetensors")
     try:
-        tokenizer = load_tokenizer(name)
+        load_tokenizer(name)
         model, found = AutoModelForSequenceClassification.from_pretrained(
             source, num_labels=num_labels, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
             ignore_mismatched_sizes=True,  # a head of another task's size is drawn anew like any other
@@ -199,10 +237,10 @@ def _stored(name: str, num_labels: int) -> tuple[nn.Module, transformers.PreTrai
     lacking = {k for k in lacking if k.startswith(model.base_model_prefix + ".") and ".pooler." not in k}
     if lacking:  # transformers would leave them random
         raise UsageError(f"model: {name!r} has no fitting weights for {min(lacking)!r}; accepted: a whole encoder")
-    return model, tokenizer
+    return model
 
 
-def _random(name: str, num_labels: int) -> tuple[nn.Module, transformers.PreTrainedTokenizerBase]:
+def _random(name: str, num_labels: int) -> nn.Module:
     """A model of the real class with random weights; its words are those of the bundled tokenizer."""
     accepted = [f"random:{family}-{size}" for family in RANDOM_FAMILIES for size in RANDOM_SIZES]
     check_choice("model", name, accepted)
@@ -214,7 +252,7 @@ def _random(name: str, num_labels: int) -> tuple[nn.Module, transformers.PreTrai
         vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, num_labels=num_labels,
         max_position_embeddings=514, type_vocab_size=2,
     )  # fmt: skip
-    return AutoModelForSequenceClassification.from_config(config), tokenizer
+    return AutoModelForSequenceClassification.from_config(config)
 
 
 @lru_cache(maxsize=8)

@@ -1,59 +1,51 @@
 """One optimizer step for both arms of Section 4, and the schedule of Section 3."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from fewft.config import RunConfig
-from fewft.stats import bias_ratio
-
-
-class BertAdam(torch.optim.AdamW):
-    """Adam with decoupled weight decay and without bias correction.
-
-    With c1 = 1 - beta1^t and c2 = sqrt(1 - beta2^t), AdamW run at rate lr * c1 / c2, epsilon eps / c2 and weight
-    decay wd * c2 / c1 takes exactly the uncorrected step, so torch's fused kernel serves both arms.
-
-    Paper: Section 4, Algorithm 1 without lines 9 and 10.
-    """
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
-        """One step; the groups' `lr`, `eps` and `weight_decay` are the uncorrected ones before and after."""
-        if getattr(self, "found_inf", None):  # set by loss scaling (fp16): an overflow, no step is taken or counted
-            return None
-        kept = [(g["lr"], g["eps"], g["weight_decay"]) for g in self.param_groups]
-        for group, (lr, eps, decay) in zip(self.param_groups, kept, strict=True):
-            group["t"] = group.get("t", 0) + 1
-            ratio = float(bias_ratio(group["t"], *group["betas"]))
-            group.update(
-                lr=lr * ratio,
-                eps=eps / math.sqrt(1 - group["betas"][1] ** group["t"]),
-                weight_decay=decay / ratio,
-            )
-        try:
-            return super().step(closure)
-        finally:
-            for group, (lr, eps, decay) in zip(self.param_groups, kept, strict=True):
-                group.update(lr=lr, eps=eps, weight_decay=decay)
 
 
 def make_optimizer(named: Iterable[tuple[str, nn.Parameter]], config: RunConfig) -> torch.optim.AdamW:
     """The arm's optimizer; biases and normalisation weights (fewer than two dimensions) are not decayed.
 
-    Paper: Section 4 (arms), Section 7 (weight decay).
+    AdamW divides the moments by 1 - beta1^t and 1 - beta2^t. BERTAdam is AdamW whose count of steps starts at
+    infinity: both are 1 then, and torch's fused kernel serves both arms. On a GPU the rate is a tensor, so that a
+    captured step can change it.
+
+    Args:
+        named: the parameters, where they will be trained.
+        config: of the run.
+
+    Paper: Section 4, Algorithm 1 (BERTAdam: without lines 9 and 10); Section 7 (weight decay).
     """
     parameters = [p for _, p in named]
+    on_gpu = parameters[0].is_cuda
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    kind = torch.optim.AdamW if config.correct_bias else BertAdam
+    rate = torch.tensor(config.learning_rate, device=parameters[0].device) if on_gpu else config.learning_rate
     betas = (config.adam_beta1, config.adam_beta2)
-    return kind(groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, eps=config.adam_epsilon, fused=True, capturable=on_gpu)
+    optimizer._warned_capturable_if_run_uncaptured = True  # the first batch of each row length is not captured
+    for p in parameters:
+        step = torch.full((), 0.0 if config.correct_bias else math.inf, dtype=torch.float32, device=p.device)
+        optimizer.state[p] = {"step": step, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Of all groups; in place where it is a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def linear_schedule(step: int, total: int, warmup_ratio: float) -> float:

@@ -17,10 +17,12 @@ from fewft import models, tasks
 from fewft.batching import Encoded, Piece, evaluation_batches, make_pieces
 from fewft.config import RunConfig
 from fewft.environment import environment, pick_device
+from fewft.graphs import GraphStep
+from fewft.kernels import Clipper
 from fewft.metrics import is_degenerate, majority_baseline, score
-from fewft.optim import linear_schedule, make_optimizer
+from fewft.optim import linear_schedule, make_optimizer, set_learning_rate
 
-CORE_VERSION = 1  # raise it when a change can change results
+CORE_VERSION = 2  # raise it when a change can change results
 NAN = float("nan")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -49,7 +51,8 @@ class RunResult:
     seconds: float = NAN  # wall time of the whole run, loading and evaluation included
     train_seconds: float = NAN  # wall time of the steps
     tokens: int = 0  # real ones, trained on
-    packed: bool = False  # whether batches went through as packed rows
+    packed: bool = False  # whether batches went through as packed rows, or else as micro-batches
+    captured: bool = False  # whether the steps ran as CUDA graphs
     data_source: str = ""
     data_digest: str = ""
     core_version: int = CORE_VERSION
@@ -77,23 +80,39 @@ def fine_tune(config: RunConfig, *, device: str = "auto") -> RunResult:
     Paper: Section 3, "Experimental Setup"; Section 4.
     """
     started = time.perf_counter()
+    trainer = prepare(config, device=device)
+    devices = [trainer.device] if trainer.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(config.data_seed)  # dropout; the order has a generator of its own
+        trainer.run()
+    result = trainer.result
+    result.degenerate = is_degenerate(result.test_best, result.majority_test)
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def prepare(config: RunConfig, *, device: str = "auto") -> "Trainer":
+    """A run before its first step.
+
+    Args:
+        config, device: as for `fine_tune`.
+
+    Raises:
+        UsageError: as `fine_tune`.
+    """
     where = pick_device(device)
     data = tasks.load(config.task, config.data)
-    encoder = models.load(config, data.num_labels)
     sets = {p: _encoded(config.task, config.data, config.model, config.max_seq_length, p) for p in PARTS}
+    used = torch.as_tensor(np.unique(np.concatenate(sets["train"].input_ids)))
+    encoder = models.load(config, data.num_labels, None if config.weight_decay else used)  # decay moves all rows
     result = RunResult(
         config=config, metric=data.metric, packed=encoder.packed, data_source=data.source, data_digest=data.digest,
+        captured=encoder.packed and where.type == "cuda" and config.precision in DTYPES,
         majority_val=majority_baseline(data.metric, data.validation.labels, data.majority),
         majority_test=majority_baseline(data.metric, data.test.labels, data.majority),
         num_steps=config.num_steps(len(data.train)), environment=environment(where),
     )  # fmt: skip
-    devices = [where] if where.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(config.data_seed)  # dropout; the order has a generator of its own
-        _Trainer(config, data, encoder, sets, where, result).run()
-    result.degenerate = is_degenerate(result.test_best, result.majority_test)
-    result.seconds = time.perf_counter() - started
-    return result
+    return Trainer(config, data, encoder, sets, where, result)
 
 
 PARTS = ("train", "validation", "test")
@@ -105,7 +124,7 @@ def _encoded(task: str, data: str, model: str, max_seq_length: int, part: str) -
     return models.encode(tokenizer, getattr(tasks.load(task, data), part), max_seq_length)
 
 
-class _Trainer:
+class Trainer:
     """The state of one fine-tuning."""
 
     def __init__(
@@ -120,50 +139,73 @@ class _Trainer:
         )  # fmt: skip
         self.labels = sets["train"].labels.to(device)
         self.optimizer = make_optimizer(self.model.named_parameters(), config)
+        self.clipper = Clipper(list(self.model.parameters()))
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        total = result.num_steps
+        self.losses = torch.full((total,), NAN, device=device)
+        shares = [linear_schedule(step, total, config.warmup_ratio) for step in range(total)]
+        self.rates = [config.learning_rate * share for share in shares]
+        self.done = 0  # steps
+        self.graph = self.graph_step(encoder) if result.captured else None
         self.best = [torch.empty_like(p) for p in self.model.parameters()]  # its own memory, never the live weights
         self.eval_pieces: dict[str, list[tuple[np.ndarray, list[Piece]]]] = {}
+
+    def graph_step(self, encoder: models.Encoder) -> GraphStep:
+        """The step as CUDA graphs."""
+        return GraphStep(
+            self.model, self.optimizer, self.scaler, self.config, self.sets["train"],
+            first_position=encoder.first_position, schedule=torch.tensor(self.rates, device=self.device),
+            losses=self.losses, example_losses=example_losses, dtype=DTYPES[self.config.precision],
+            capture=self.device.type == "cuda",
+        )  # fmt: skip
 
     def run(self) -> None:
         """All steps with their evaluations, then the test scores."""
         total, out = self.result.num_steps, self.result
         every = max(1, total // self.config.num_evals)
-        losses = torch.full((total,), NAN, device=self.device)
-        order = _batches(len(self.labels), self.config)
+        order = batches(len(self.labels), self.config)
+        out.train_seconds, begun = 0.0, time.perf_counter()
         for step in range(1, total + 1):
-            begun = time.perf_counter()
-            losses[step - 1] = self.step(step - 1, next(order))
-            out.train_seconds = np.nan_to_num(out.train_seconds) + time.perf_counter() - begun
+            self.step(next(order))
             if step % every == 0 or step == total:
-                if not bool(losses[:step].isfinite().all()):
-                    bad = int((~losses[:step].isfinite()).nonzero()[0]) + 1
+                finite = self.losses[:step].isfinite().cpu()  # waits for the device
+                out.train_seconds += time.perf_counter() - begun
+                if not bool(finite.all()):
+                    bad = int((~finite).nonzero()[0]) + 1
                     out.status, out.reason = "diverged", f"loss not finite at step {bad}"
                     break
                 self.evaluate(step)
-        out.train_loss = losses[:step].tolist()
+                begun = time.perf_counter()
+        out.train_loss = self.losses[: self.done].tolist()
         self.test()
 
-    def step(self, done: int, batch: np.ndarray) -> Tensor:
-        """One optimizer step; the mean loss of the batch, still on the device."""
+    def step(self, batch: np.ndarray) -> None:
+        """One optimizer step; the mean loss of the batch stays on the device, in `losses`."""
         self.model.train()
+        if self.graph:
+            self.result.tokens += self.graph.step(batch)
+        else:
+            self.eager_step(batch)
+        self.done += 1
+
+    def eager_step(self, batch: np.ndarray) -> None:
+        """The step as separate operations."""
         loss = torch.zeros((), device=self.device)
         for piece in self.pieces(self.sets["train"], batch):
             with self.autocast():
                 logits = self.model(**piece.inputs).logits
             labels = self.labels[torch.as_tensor(batch, device=self.device)[piece.index]]
-            part = loss_sum(logits.float(), labels) / len(batch)
+            part = example_losses(logits.float(), labels).sum() / len(batch)
             self.scaler.scale(part).backward()
             loss += part.detach()
             self.result.tokens += piece.tokens
-        rate = self.config.learning_rate * linear_schedule(done, self.result.num_steps, self.config.warmup_ratio)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.losses[self.done] = loss
+        set_learning_rate(self.optimizer, self.rates[self.done])
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        self.clipper.clip_(self.config.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss
 
     def evaluate(self, step: int) -> None:
         """Score the validation set; a strictly better selection score makes this the best checkpoint."""
@@ -208,19 +250,19 @@ class _Trainer:
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
 
-def loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy, or squared error for one output, summed over the examples.
+def example_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, or squared error for one output; float (examples,).
 
     Args:
         logits: float (examples, labels).
         labels: int (examples,), or float for regression.
     """
     if logits.shape[1] == 1:
-        return F.mse_loss(logits[:, 0], labels, reduction="sum")
-    return F.cross_entropy(logits, labels, reduction="sum")
+        return F.mse_loss(logits[:, 0], labels, reduction="none")
+    return F.cross_entropy(logits, labels, reduction="none")
 
 
-def _batches(num_examples: int, config: RunConfig) -> Iterator[np.ndarray]:
+def batches(num_examples: int, config: RunConfig) -> Iterator[np.ndarray]:
     """Uniform random batches, epoch after epoch; the last of an epoch may be short."""
     stream = torch.Generator().manual_seed(config.data_seed)
     while True:

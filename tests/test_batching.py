@@ -1,6 +1,7 @@
 """Packed rows and micro-batches against the plain padded model: same outputs, same gradients, no mixing."""
 
 import copy
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -93,12 +94,12 @@ def test_packed_gradients_are_as_exact_as_padded_ones(family: str, monkeypatch: 
     name, data = f"random:{family}-tiny", random_data(LENGTHS["a batch"])
     packed = models.load(RunConfig(task="rte", model=name), 2)
     assert packed.packed
-    padded = copy.deepcopy(models._pretrained(name, 0, 2).model)
+    padded = models.pretrained(name, 0, 2).model
     padded.load_state_dict(packed.model.state_dict())
     exact = copy.deepcopy(padded).double()
     flat = {}
     for kind, model in (("packed", packed.model), ("padded", padded), ("exact", exact)):
-        encoder = models.Encoder(model.eval(), packed.tokenizer, kind == "packed", packed.first_position)
+        encoder = dataclasses.replace(packed, model=model.eval(), packed=kind == "packed")
         F.cross_entropy(logits(encoder, data, range(32)), data.labels).backward()
         flat[kind] = torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
     error = {kind: (flat[kind] - flat["exact"]).norm() / flat["exact"].norm() for kind in ("packed", "padded")}

@@ -9,7 +9,8 @@ import transformers
 from torch import nn
 
 from fewft.config import RunConfig
-from fewft.optim import BertAdam, bias_ratio, linear_schedule, make_optimizer
+from fewft.optim import linear_schedule, make_optimizer
+from fewft.stats import bias_ratio
 
 STEPS = 50
 
@@ -66,7 +67,8 @@ def test_biased_arm_is_adam_without_correction(epsilon: float) -> None:
 def test_first_biased_step_by_hand() -> None:
     number = nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
     number.grad = torch.tensor([2.0], dtype=torch.float64)
-    BertAdam([number], lr=0.1, weight_decay=0.0, fused=True).step()  # m = 0.2, v = 0.004
+    config = settings(correct_bias=False, learning_rate=0.1)
+    make_optimizer([("number", number)], config).step()  # m = 0.2, v = 0.004
     assert number.item() == pytest.approx(1 - 0.1 * 0.2 / (math.sqrt(0.004) + 1e-8), abs=1e-15)
 
 
@@ -91,20 +93,14 @@ def test_only_matrices_are_decayed(correct_bias: bool) -> None:
     assert {g["betas"] for g in optimizer.param_groups} == {(0.9, 0.999)}
 
 
-def test_settings_are_the_same_after_a_step() -> None:
-    model = small_model()
-    optimizer = make_optimizer(model.named_parameters(), settings(correct_bias=False, adam_epsilon=1e-6))
-    trained(optimizer, model, peak=0.5)
-    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.0]
-    assert {(g["lr"], g["eps"]) for g in optimizer.param_groups} == {(0.5 * linear_schedule(49, STEPS, 0.1), 1e-6)}
-
-
-def test_a_step_that_loss_scaling_skips_does_not_count() -> None:
+@pytest.mark.parametrize("correct_bias", [True, False])
+def test_a_step_that_loss_scaling_skips_does_not_count(correct_bias: bool) -> None:
     """An overflow in fp16 skips a step: the next one is still the first of Algorithm 1."""
     results = []
     for skipped in (0, 2):
         number = nn.Parameter(torch.tensor([1.0]))
-        optimizer = BertAdam([number], lr=0.1, weight_decay=0.1, fused=True)
+        config = settings(correct_bias=correct_bias, learning_rate=0.1)
+        optimizer = make_optimizer([("number", number)], config)
         scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
         for value in [math.inf] * skipped + [2.0, 1.0]:
             optimizer.zero_grad()
@@ -114,7 +110,7 @@ def test_a_step_that_loss_scaling_skips_does_not_count() -> None:
             scaler.update()
         results.append(number.item())
     assert results[0] == pytest.approx(results[1], rel=1e-6)
-    assert results[0] < 0.7
+    assert results[0] < 0.9
 
 
 def test_bias_ratio_is_the_uncorrected_update_of_a_constant_gradient() -> None:

@@ -1,6 +1,6 @@
 """The loop of Section 3: its seeds, steps, evaluations and best checkpoint, and runs that diverge."""
 
-import copy
+import dataclasses
 import json
 import math
 from functools import lru_cache
@@ -15,7 +15,7 @@ from torch import nn
 from fewft import batching, models, train
 from fewft.config import RunConfig, UsageError
 from fewft.metrics import score
-from fewft.train import RunResult, fine_tune, loss_sum, pick_device
+from fewft.train import RunResult, example_losses, fine_tune, pick_device
 
 TASK = "bundled:similarity"
 TIMES = ("seconds", "train_seconds", "started")
@@ -42,7 +42,7 @@ def same(result: RunResult) -> str:
     return json.dumps({k: v for k, v in result.record().items() if k not in TIMES})
 
 
-class Spy(train._Trainer):
+class Spy(train.Trainer):
     """Measures the test set at every evaluation, with weights copied then, and keeps the final weights."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -60,7 +60,6 @@ class Spy(train._Trainer):
 
 def test_same_config_same_record_whatever_the_global_seed() -> None:
     torch.manual_seed(123)
-    models._pretrained.cache_clear()
     state = torch.get_rng_state()
     again = fine_tune(config(), device="cpu")
     assert torch.equal(torch.get_rng_state(), state)
@@ -93,7 +92,7 @@ def test_steps_and_evaluations(changes: dict[str, int], steps: list[int]) -> Non
 
 def test_an_epoch_is_every_example_once() -> None:
     """The last batch of an epoch is short, none is dropped, and the order differs between epochs."""
-    batches = [b for _, b in zip(range(8), train._batches(100, config(train_batch_size=30)), strict=False)]
+    batches = [b for _, b in zip(range(8), train.batches(100, config(train_batch_size=30)), strict=False)]
     assert [len(b) for b in batches] == [30, 30, 30, 10] * 2
     first, second = np.concatenate(batches[:4]), np.concatenate(batches[4:])
     assert sorted(first) == sorted(second) == list(range(100)) and list(first) != list(second)
@@ -114,7 +113,7 @@ def test_an_epoch_is_every_example_once() -> None:
 def test_best_checkpoint_is_the_one_that_is_tested(
     planned: list[float], best: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "_Trainer", Spy)
+    monkeypatch.setattr(train, "Trainer", Spy)
     monkeypatch.setattr(Spy, "planned", dict(enumerate(planned, 1)), raising=False)
     result = fine_tune(config(max_steps=3, num_evals=3, learning_rate=0.01, warmup_ratio=0.0), device="cpu")
     assert len(set(Spy.test_scores.values())) == 3  # the checkpoints differ
@@ -147,38 +146,38 @@ def test_training_lowers_the_loss() -> None:
 
 def test_weight_decay_shrinks_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     norms = {}
-    monkeypatch.setattr(train, "_Trainer", Spy)
+    monkeypatch.setattr(train, "Trainer", Spy)
     monkeypatch.setattr(Spy, "planned", {3: 0.0, 6: 1.0}, raising=False)
-    for decay in (0.0, 0.1):
+    for decay in (0.0, 5.0):
         fine_tune(config(weight_decay=decay), device="cpu")
-        norms[decay] = nn.utils.parameters_to_vector(Spy.model.parameters()).double().norm().item()
-    assert 0.9 < norms[0.1] / norms[0.0] < 0.9999
+        norms[decay] = nn.utils.parameters_to_vector(Spy.model.bert.encoder.parameters()).double().norm().item()
+    assert 0.9 < norms[5.0] / norms[0.0] < 0.9999
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 3])
-def test_loss_is_the_sum_over_the_examples(outputs: int) -> None:
+def test_loss_of_each_example(outputs: int) -> None:
     logits = torch.tensor([[0.5, -1.0, 2.0], [0.0, 3.0, 1.0]])[:, :outputs]
     if outputs == 1:
-        assert loss_sum(logits, torch.tensor([2.0, -1.0])).item() == pytest.approx(1.5**2 + 1)
+        assert example_losses(logits, torch.tensor([2.0, -1.0])).tolist() == pytest.approx([1.5**2, 1.0])
     else:
-        expected = sum(math.log(sum(math.exp(x - row[0]) for x in row)) for row in logits.tolist())
-        assert loss_sum(logits, torch.tensor([0, 0])).item() == pytest.approx(expected)
+        expected = [math.log(sum(math.exp(x - row[0]) for x in row)) for row in logits.tolist()]
+        assert example_losses(logits, torch.tensor([0, 0])).tolist() == pytest.approx(expected)
 
 
 def without_dropout(monkeypatch: pytest.MonkeyPatch, *, packed: bool) -> None:
     """Let `fine_tune` get its model with dropout off, and for packed=False without packed rows."""
     load = models.load
 
-    def changed(config: RunConfig, num_labels: int) -> models.Encoder:
-        encoder = load(config, num_labels)
+    def changed(config: RunConfig, num_labels: int, used: torch.Tensor | None) -> models.Encoder:
+        encoder = load(config, num_labels, used if packed else None)
         model = encoder.model
         if not packed:
-            model = copy.deepcopy(models._pretrained(config.model, 0, num_labels).model)
+            model = models.pretrained(config.model, 0, num_labels).model
             model.load_state_dict(encoder.model.state_dict())
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-        return models.Encoder(model, encoder.tokenizer, packed, encoder.first_position)
+        return dataclasses.replace(encoder, model=model, packed=packed)
 
     monkeypatch.setattr(models, "load", changed)
 
@@ -189,12 +188,12 @@ def test_loop_equals_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "MICRO_BATCHES", 1)
     with monkeypatch.context() as patch:
         without_dropout(patch, packed=False)
-        model = models.load(settings, 1).model.eval()
+        model = models.load(settings, 1, None).model.eval()
     data = train._encoded(TASK, "", settings.model, 128, "train")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-3, weight_decay=0.0)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, 2, 6)
     losses = []
-    for _, batch in zip(range(6), train._batches(len(data), settings), strict=False):
+    for _, batch in zip(range(6), train.batches(len(data), settings), strict=False):
         (piece,) = batching.make_pieces(
             data, batch, packed=False, pad_id=0, first_position=0, device=pick_device("cpu")
         )
