@@ -16,7 +16,7 @@ from fewft.kernels import Run, sequence_attention
 from fewft.varlen import Offsets, offsets_attention
 
 MICRO_BATCHES = 4  # pieces of a batch where packing is not possible
-EVAL_TOKENS = 1024  # tokens in an evaluation piece
+EVAL_TOKENS = {"cpu": 2048, "cuda": 4096}  # in an evaluation batch, about
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,10 @@ def make_pieces(
     return [_padded_piece(data, batch, part, pad_id, device) for part in parts]
 
 
-def evaluation_batches(data: Encoded) -> Iterator[np.ndarray]:
-    """All examples, shortest first, in batches of about EVAL_TOKENS tokens."""
+def evaluation_batches(data: Encoded, tokens: int) -> Iterator[np.ndarray]:
+    """All examples, shortest first, in batches of about so many tokens."""
     order = np.argsort(data.lengths, kind="stable")
-    part = np.cumsum(data.lengths[order]) // EVAL_TOKENS
+    part = np.cumsum(data.lengths[order]) // tokens
     yield from (order[part == p] for p in np.unique(part))
 
 

@@ -91,22 +91,9 @@ def _build(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> int:
     from fewft import bench
-    from fewft.tasks import GLUE
 
-    measured = _names(options.tasks) or ["rte", "mrpc", "stsb", "cola"]
-    runs = _names(options.runs) or [f"{task}-1k" if task in GLUE else task for task in measured]
-    path = bench.file(studies.root() / options.out, options.name, options.device)
-    table = bench.bench(
-        path, task_names=measured, model_names=options.model or (), peers=_names(options.peers),
-        runs=[] if options.no_runs else runs, repeats=options.repeats, steps=options.steps, workers=options.workers,
-        device=options.device, precision=options.precision,
-    )  # fmt: skip
-    print(table, end="")
+    print(bench.bench(**{name: value for name, value in vars(options).items() if name != "command"}), end="")
     return 0
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _literal(text: str) -> Any:
@@ -167,23 +154,18 @@ def _parser() -> argparse.ArgumentParser:
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.set_defaults(command=_bench)
     for name, default, about in (
-        ("--tasks", "", "comma separated (default: rte,mrpc,stsb,cola)"),
-        ("--peers", "", "comma separated (default: padded,dynamic,grouped; on a GPU also with -bf16, -bf16-compile)"),
-        ("--runs", "", "tasks of which to do whole runs (default: the 1,000 examples of each task)"),
-        ("--device", "auto", "auto, cpu or cuda (default: auto)"),
+        ("--tasks", "rte,mrpc,stsb,cola", "comma separated (default: rte,mrpc,stsb,cola); whole runs are of their -1k"),
+        ("--models", "", "comma separated (default: bundled:minilm, on a GPU also random:bert-large)"),
+        ("--peers", "", "comma separated (default: padded,dynamic,grouped; on a GPU also -bf16, -bf16-compile)"),
         ("--precision", "", "ours (default: fp32, on a GPU bf16)"),
-        ("--name", "", "of the files (default: cpu or gpu)"),
-        ("--out", "benchmarks", "folder of the files (default: benchmarks)"),
-    ):
-        bench.add_argument(name, default=default, help=about)
-    for name, default, about in (
-        ("--repeats", 5, "turns that count; 0: whole runs only (default: 5)"),
-        ("--steps", 0, "steps a turn (default: 2, on a GPU 20)"),
+        ("--device", "auto", "auto, cpu or cuda (default: auto)"),
+        ("--out", studies.root() / "benchmarks", "folder of cpu.json or gpu.json, or a .json (default: benchmarks)"),
+        ("--repeats", 5, "turns that count (default: 5)"),
+        ("--steps", 0, "a turn (default: 2, on a GPU 20)"),
         ("--workers", 0, "processes at once (default: one a core, on a GPU one)"),
     ):
-        bench.add_argument(name, type=int, default=default, help=about)
-    bench.add_argument("--model", action="append", help="(default: bundled:minilm, on a GPU also random:bert-large)")
-    bench.add_argument("--no-runs", action="store_true", help="steps only")
+        bench.add_argument(name, default=default, type=type(default), help=about)
+    bench.add_argument("--no-runs", dest="runs", action="store_false", help="steps only")
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ class _Attention(torch.autograd.Function):
         heads, queries = query.shape[0], [1 if one else r.length for r in runs]
         shapes = [(heads * r.count, n, r.length) for r, n in zip(runs, queries, strict=True)]
         weights = query.new_empty(sum(map(math.prod, shapes)))  # in one piece each, lest small ones scatter the memory
-        dropped = keep_mask(len(weights), dropout) if dropout else weights
+        dropped = keep_mask(len(weights), dropout).to(weights.dtype) if dropout else weights
         parts = _parts(weights, shapes), _parts(dropped, shapes)
         for run, p, d in zip(runs, *parts, strict=True):
             q, k, v = _cut(query, run, one), _cut(key, run), _cut(value, run)

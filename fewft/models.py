@@ -65,8 +65,10 @@ def load(config: RunConfig, num_labels: int, used: Tensor | None = None) -> Enco
     """
     encoder = pretrained(config.model, config.num_hidden_layers, num_labels)
     model = encoder.model
-    if used is not None:
-        model.set_input_embeddings(UsedRows(model.get_input_embeddings().weight.detach(), used))
+    table = model.get_input_embeddings()
+    shared = sum(p is table.weight for _, p in model.named_parameters(remove_duplicate=False)) > 1
+    if used is not None and type(table) is nn.Embedding and not shared:  # not one of the model's own making
+        model.set_input_embeddings(UsedRows(table.weight.detach(), used))
     if encoder.packed:
         _use_packed_rows(model, encoder.shortcut)
     use_cpu_kernels(model)

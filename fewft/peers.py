@@ -1,216 +1,131 @@
-"""What a measuring process of `fewft bench` does: our steps and transformers.Trainer's in turn, or whole runs."""
+"""What a process of `fewft bench` does: steps of ours, torch.mm's and transformers.Trainer's in turn, or whole runs."""
 
 import gc
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
-from torch import Tensor
-from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArguments, default_data_collator
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, default_data_collator
 
 from fewft import models, sweep, tasks, train
-from fewft.config import RunConfig, UsageError
-from fewft.environment import environment, pick_device
+from fewft.config import RunConfig
+from fewft.environment import pick_device
 from fewft.metrics import score
 from fewft.results import ResultStore
 
-Batches = Sequence[np.ndarray]
+
+def measure_steps(config: RunConfig, device: str, peers: list[str], repeats: int, steps: int) -> dict[str, Any]:
+    """Fields of a row; `raw` is by contestant and turn: wall and CPU seconds, and real tokens."""
+    trainer = train.prepare(replace(config, max_steps=(repeats + 1) * steps), device=device)
+    lengths, dtype = trainer.sets["train"].lengths, train.DTYPES.get(config.precision, torch.float32)
+    order, cuda = np.random.default_rng(config.data_seed).permutation(len(lengths)), trainer.device.type == "cuda"
+    turns = np.resize(order, (repeats + 1, steps, config.train_batch_size))  # from the start when all were there
+    weights = [p.detach().to(dtype) for p in models.encoder_blocks(trainer.model)[1].parameters() if p.ndim == 2]
+    rows = {n: torch.randn(int(lengths[turns].sum(-1).max()), n).to(w) for w in weights for n in w.shape}
+    space = torch.empty_like(max([*rows.values(), *weights], key=torch.numel)).flatten()  # what is multiplied goes here
+    plain = {"ours": trainer.step, "mm": lambda batch: multiply(weights, rows, space, int(lengths[batch].sum()))}
+    made = {name: Peer(config, name, cuda, {"max_steps": steps}) for name in peers}
+
+    def measure(name: str, batches: np.ndarray) -> list[float]:
+        gc.collect()  # what the one before left
+        if name in made:
+            return made[name](batches)
+        begun = now()
+        for batch in batches:
+            plain[name](batch)
+        return [*(now() - begun), float(lengths[batches].sum())]
+
+    cost: dict[str, list[list[float]]] = {name: [] for name in [*plain, *made]}
+    for turn, batches in enumerate(turns):
+        for name in np.roll([*cost], -turn):
+            cost[name].append(measure(name, batches))
+    found = {name: getattr(trainer.result, name) for name in ("packed", "captured", "environment")}
+    found |= {"clock": "wall" if cuda else "cpu", "steps": steps, "block_weights": sum(w.numel() for w in weights)}
+    return {**found, "raw": {name: values[1:] for name, values in cost.items()}}  # the first turn warms up
 
 
-def measure_steps(
-    config: dict[str, Any], device: str, peers: Sequence[str], repeats: int, steps: int
-) -> dict[str, Any]:
-    """Our steps, `torch.mm`, and Trainer's steps in alternation, after a warm-up turn.
-
-    Args:
-        config: of our run, as `RunConfig.to_dict` gives it.
-        device: as for `fine_tune`.
-        peers: some of bench.PEERS.
-        repeats: turns that count.
-        steps: optimizer steps a turn.
-
-    Returns:
-        `cost`: by contestant, for each turn, wall and CPU seconds and real tokens; and what goes into the row as it is.
-    """
-    run, where = RunConfig.from_dict(config), pick_device(device)
-    trainer = train.prepare(replace(run, max_steps=(repeats + 1) * steps), device=device)
-    lengths = trainer.sets["train"].lengths
-    if len(lengths) < run.train_batch_size:
-        raise UsageError(f"task: {run.task!r} has {len(lengths)} examples; accepted: {run.train_batch_size} or more")
-    full = (b for b in train.batches(len(lengths), run) if len(b) == run.train_batch_size)
-    weights = [w.detach().to(where, train.DTYPES.get(run.precision)) for w in linear_weights(run)]
-
-    def ours(chunk: Batches) -> list[float]:
-        begun = now(where)
-        for batch in chunk:
-            trainer.step(batch)
-        return [*(now(where) - begun), float(lengths[np.concatenate(chunk)].sum())]
-
-    contestants = {"ours": ours, "mm": lambda chunk: multiply(weights, [int(lengths[b].sum()) for b in chunk])}
-    with tempfile.TemporaryDirectory() as folder:
-        contestants |= {name: Peer(run, name, where, folder, turns=repeats + 1, steps=steps) for name in peers}
-        cost: dict[str, list[list[float]]] = {name: [] for name in contestants}
-        for turn in range(repeats + 1):
-            chunk, first = list(islice(full, steps)), turn % len(cost)
-            for name in [*cost, *cost][first : first + len(cost)]:
-                gc.collect()
-                cost[name].append(contestants[name](chunk))
-    return {
-        "clock": "wall" if where.type == "cuda" else "cpu", "packed": trainer.result.packed, "steps": steps,
-        "block_weights": sum(w.numel() for w in weights), "environment": environment(where),
-        "cost": {name: turns[1:] for name, turns in cost.items()},
-    }  # fmt: skip
-
-
-def now(device: torch.device) -> np.ndarray:
+def now() -> np.ndarray:
     """Wall and CPU seconds, when the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def linear_weights(config: RunConfig) -> list[Tensor]:
-    """The matrices of the encoder's blocks, float (out, in)."""
-    return [p for p in models.encoder_blocks(_template(config).model)[1].parameters() if p.ndim == 2]
+def multiply(weights: list[torch.Tensor], rows: dict[int, torch.Tensor], space: torch.Tensor, tokens: int) -> None:
+    """Each matrix forward, for its input's gradient and for its own: 6 * elements * tokens operations."""
+    for weight in weights:
+        high, low = (rows[n][:tokens] for n in weight.shape)
+        for left, right in ((low, weight.t()), (high, weight), (high.t(), low)):
+            torch.mm(left, right, out=space[: len(left) * right.shape[1]].view(len(left), -1))
 
 
-def multiply(weights: Sequence[Tensor], tokens: Sequence[int]) -> list[float]:
-    """`torch.mm` alone: each matrix forward, input gradient and own gradient, for batches of that many tokens.
+class Peer(Trainer, TrainerCallback):
+    """A Trainer as run_glue makes it, with our weights, examples and settings; calling it times steps on batches."""
 
-    Returns:
-        wall and CPU seconds, and tokens; this was 6 * elements * tokens operations.
-    """
-    total, device = np.zeros(2), weights[0].device
-    for count in tokens:
-        rows, outs = ({n: w.new_ones(count, n).normal_() for w in weights for n in w.shape} for _ in range(2))
-        grads = {w.shape: torch.empty_like(w) for w in weights}
-        begun = now(device)
-        for w in weights:
-            high, low = w.shape
-            torch.mm(rows[low], w.t(), out=outs[high])
-            torch.mm(rows[high], w, out=outs[low])
-            torch.mm(rows[high].t(), rows[low], out=grads[w.shape])
-        total += now(device) - begun
-    return [*total, float(sum(tokens))]
+    def __init__(self, config: RunConfig, name: str, cuda: bool, settings: dict[str, Any]) -> None:
+        kind, *options = name.split("-")
+        loaded = models.pretrained(config.model, config.num_hidden_layers, tasks.load(config.task).num_labels)
+        arguments = TrainingArguments(  # on a GPU without the filter of losses, which waits for it at every step
+            per_device_train_batch_size=config.train_batch_size, learning_rate=config.learning_rate, report_to="none",
+            num_train_epochs=config.num_train_epochs, warmup_steps=config.warmup_ratio, seed=config.data_seed,
+            use_cpu=not cuda, dataloader_pin_memory=cuda, bf16="bf16" in options, torch_compile="compile" in options,
+            train_sampling_strategy="group_by_length" if kind == "grouped" else "random", disable_tqdm=True,
+            logging_nan_inf_filter=not cuda, **{"save_strategy": "no", "output_dir": tempfile.gettempdir(), **settings},
+        )  # fmt: skip
+        examples = (peer_rows(config, part, kind == "padded") for part in ("train", "validation"))
+        collator = default_data_collator if kind == "padded" else None  # None: pads to a batch's longest
+        super().__init__(loaded.model, arguments, collator, *examples, loaded.tokenizer, callbacks=[self])
+        self.remove_callback(PrinterCallback)
+        self.times, self.kept = [], dict(vars(self.accelerator.state))
+        own = torch.utils.data.BatchSampler(self._get_train_sampler(), config.train_batch_size, drop_last=True)
+        self.own = cycle(np.random.default_rng(config.data_seed).permutation([*own])) if kind == "grouped" else None
 
+    def __call__(self, batches: np.ndarray) -> list[float]:
+        """Seconds of steps on the batches, or on as many of its own first epoch in random order, and their tokens."""
+        order = np.ravel([*islice(self.own, len(batches))] if self.own else batches).tolist()
+        self._get_train_sampler = lambda _=None: order
+        vars(self.accelerator.state).update(self.kept)  # one for the process: another peer's may say bf16 or compile
+        self.train()
+        return [*(self.times[-1] - self.times[-2]), sum(sum(self.train_dataset[i]["attention_mask"]) for i in order)]
 
-class Peer(TrainerCallback):
-    """transformers.Trainer on given batches: loop, loading, collating, clipping, AdamW and schedule are its own.
+    def on_step_end(self, *_: object, **__: object) -> None:  # and on_step_begin, with its batch there
+        if self.state.global_step in (0, self.state.max_steps):
+            self.times.append(now())
 
-    Args:
-        config: the run.
-        name: one of bench.PEERS.
-        device: where.
-        folder: for its files.
-        turns: calls to come.
-        steps: batches of each.
-    """
-
-    def __init__(self, config: RunConfig, name: str, device: torch.device, folder: str, *, turns: int, steps: int):
-        from accelerate.state import AcceleratorState
-
-        self.device, self.own, self.state = device, None, AcceleratorState._shared_state
-        self.trainer = peer_trainer(config, name, device, {"output_dir": folder, "max_steps": steps})
-        self.trainer.add_callback(self)
-        self.kept = dict(self.state)
-        self.tokens = np.array([sum(row["attention_mask"]) for row in self.trainer.train_dataset])
-        if name.startswith("grouped"):  # its own sampler's batches, evenly from short to long, both in every turn
-            size, order = config.train_batch_size, np.array(list(self.trainer._get_train_sampler()))
-            batches = order[: len(order) // size * size].reshape(-1, size)
-            batches = batches[self.tokens[batches].sum(1).argsort(kind="stable")]
-            places = np.arange(turns * steps) * len(batches) // (turns * steps)
-            self.own = cycle([batches[places[turn::turns]] for turn in range(turns)])
-
-    def __call__(self, batches: Batches) -> list[float]:
-        order = np.concatenate(next(self.own) if self.own else batches)
-        self.trainer._get_train_sampler = lambda _=None: order.tolist()
-        self.state.update(self.kept)  # one for the process: another peer's may say bf16 or compile
-        self.trainer.train()
-        return [*self.cost, float(self.tokens[order].sum())]
-
-    def on_step_begin(self, args: object, state: transformers.TrainerState, *_: object, **__: object) -> None:
-        """Start the clock, with the first batch there."""
-        if state.global_step == 0:
-            self.begun = now(self.device)
-
-    def on_step_end(self, args: object, state: transformers.TrainerState, *_: object, **__: object) -> None:
-        """Stop it after the last step."""
-        if state.global_step == state.max_steps:
-            self.cost = now(self.device) - self.begun
-
-
-def peer_trainer(config: RunConfig, name: str, device: torch.device, settings: dict[str, Any]) -> transformers.Trainer:
-    """A Trainer as run_glue makes it, with our weights, examples and settings, and more of TrainingArguments."""
-    kind, *options = name.split("-")
-    template = _template(config)
-    padded, grouped, cuda = kind == "padded", kind == "grouped", device.type == "cuda"
-    arguments = TrainingArguments(
-        per_device_train_batch_size=config.train_batch_size, num_train_epochs=config.num_train_epochs,
-        learning_rate=config.learning_rate, warmup_steps=config.warmup_ratio, max_grad_norm=config.max_grad_norm,
-        weight_decay=config.weight_decay, seed=config.data_seed, use_cpu=not cuda, dataloader_pin_memory=cuda,
-        bf16="bf16" in options, torch_compile="compile" in options, report_to="none", disable_tqdm=True,
-        train_sampling_strategy="group_by_length" if grouped else "random", logging_strategy="no",
-        **{"save_strategy": "no", **settings},
-    )  # fmt: skip
-    trainer = transformers.Trainer(
-        template.model, arguments, train_dataset=peer_rows(config, "train", padded),
-        eval_dataset=peer_rows(config, "validation", padded), processing_class=template.tokenizer,
-        data_collator=default_data_collator if padded else DataCollatorWithPadding(template.tokenizer),
-    )  # fmt: skip
-    trainer.remove_callback(transformers.PrinterCallback)
-    return trainer
+    on_step_begin = on_step_end
 
 
 def peer_rows(config: RunConfig, part: str, padded: bool) -> list[dict[str, Any]]:
     """The examples of a split as run_glue's preprocessing leaves them, padded to max_seq_length or not."""
-    split = getattr(tasks.load(config.task), part)
-    columns = _template(config).tokenizer(
-        list(split.text_a), None if split.text_b is None else list(split.text_b), truncation=True, verbose=False,
-        max_length=config.max_seq_length, padding="max_length" if padded else False,
-    )  # fmt: skip
-    columns = {**columns, "labels": split.labels.tolist()}
+    tokenizer, split = models.load_tokenizer(config.model), getattr(tasks.load(config.task), part)
+    texts = [list(side) for side in (split.text_a, split.text_b) if side is not None]
+    columns = tokenizer(*texts, truncation=True, max_length=config.max_seq_length, padding=padded and "max_length")
+    columns["labels"] = split.labels.tolist()
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _template(config: RunConfig) -> models.Encoder:
-    return models.pretrained(config.model, config.num_hidden_layers, tasks.load(config.task).num_labels)
-
-
-# --- whole runs -------------------------------------------------------------------------------------------------------
-
-
-def run_sweep(config: dict[str, Any], workers: int, device: str) -> dict[str, Any]:
-    """Whole runs as our user does them, two a worker."""
-    configs = [RunConfig.from_dict({**config, "init_seed": i, "data_seed": i}) for i in range(2 * workers)]
+def run_sweep(config: RunConfig, device: str, workers: int) -> dict[str, Any]:
+    """Whole runs as our user does them, five seeds a worker; those that did not end well do not count."""
+    configs = [replace(config, init_seed=i, data_seed=i) for i in range(5 * workers)]
     with tempfile.TemporaryDirectory() as folder:
-        done = sweep.sweep(configs, ResultStore(folder, "bench"), workers=workers, device=device)
-        scores = [record["test_best"] for record in ResultStore(folder, "bench").records().values()]
-    if any(d.status == "failed" for d in done):
-        raise sweep.SweepError(f"bench: {next(d.reason for d in done if d.status == 'failed')}")
-    return {"runs": len(done), "test": scores, "environment": environment(pick_device(device))}
+        sweep.sweep(configs, store := ResultStore(folder, "bench"), workers=workers, device=device)
+        scores = [record["test_best"] for record in store.records().values() if record["status"] == "ok"]
+    return {"runs": len(scores), "test": scores}
 
 
-def run_trainer(config: dict[str, Any], device: str) -> dict[str, Any]:
+def run_trainer(config: RunConfig, device: str) -> dict[str, Any]:
     """One whole run of run_glue with the paper's protocol: evaluations, then the test score of the best checkpoint."""
-    run = RunConfig.from_dict(config)
-    data, name = tasks.load(run.task), "padded-bf16" if run.precision == "bf16" else "padded"
-    every = max(1, run.num_steps(len(data.train)) // run.num_evals)
+    data, name = tasks.load(config.task), "padded-bf16" if config.precision == "bf16" else "padded"
+    every = max(1, config.num_steps(len(data.train)) // config.num_evals)
+    more = dict(eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=1)
+    more |= dict(save_only_model=True, load_best_model_at_end=True, metric_for_best_model="score")
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"output_dir": folder, "load_best_model_at_end": True, "metric_for_best_model": "score"}
-        settings |= {"eval_strategy": "steps", "eval_steps": every}
-        settings |= {"save_strategy": "steps", "save_steps": every, "save_total_limit": 1, "save_only_model": True}
-        trainer = peer_trainer(run, name, pick_device(device), settings)
-        trainer.compute_metrics = lambda out: {"score": _number(score(data.selection, out.predictions, out.label_ids))}
-        trainer.train()
-        out = trainer.predict(peer_rows(run, "test", padded=True))
-    return {"runs": 1, "test": [_number(score(data.metric, out.predictions, out.label_ids))]}
-
-
-def _number(value: float) -> float:
-    return float(np.nan_to_num(value))  # one class only has no correlation
+        peer = Peer(config, name, pick_device(device).type == "cuda", {**more, "output_dir": folder})
+        peer.compute_metrics = lambda out: {"score": float(np.nan_to_num(score(data.selection, *out)))}
+        peer.train()
+        out = peer.predict(peer_rows(config, "test", padded=True))
+    return {"runs": 1, "test": [score(data.metric, out.predictions, out.label_ids)]}

@@ -27,6 +27,12 @@ METRIC_LABELS = {"accuracy": "accuracy", "f1": "F1", "matthews": "Matthews corr.
 SCORES = {"test_best": "test", "test_last": "test", "best_val": "validation"}  # column -> its word on an axis
 PAPER_TRIALS = 50  # Section 4 simulates 1 to 50 trials
 SMALL_N = 20  # up to here every run is drawn on its box
+CONTESTANTS = {  # of `fewft bench`: the word on the page, and the bar; a hollow one has batches of its own
+    "padded": ("Trainer, padded to 128", {"color": GREY}),
+    "dynamic": ("Trainer, padded to the longest", {"color": "#a6a6a6"}),
+    "grouped": ("Trainer, group_by_length *", {"facecolor": "white", "edgecolor": GREY}),
+    "ours": ("Ours (fewft)", {"color": COLORS["Correction"]}),
+}
 STYLE = {
     "figure.constrained_layout.use": True, "figure.facecolor": "white", "savefig.facecolor": "white",  # dark pages
     "savefig.format": "svg", "svg.hashsalt": "fewft", "svg.fonttype": "path", "font.family": "DejaVu Sans",
@@ -69,9 +75,10 @@ def grid(
 
 
 def legend(fig: Figure) -> None:
-    """One legend above all panels: every label once, the two arms first."""
+    """One legend above all panels: every label once, arms and contestants first."""
     found = {label: handle for ax in fig.axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    labels = sorted(found, key=lambda label: (*COLORS, label).index(label))
+    first = (*COLORS, *(word for word, _ in CONTESTANTS.values()))
+    labels = sorted(found, key=lambda label: (*first, label).index(label))
     columns = max(len(labels), 1) if 1.5 * len(labels) < fig.get_figwidth() else 2
     fig.legend([found[k] for k in labels], labels, loc="outside upper center", ncols=columns, columnspacing=1.2)
 
@@ -197,13 +204,41 @@ def stability_map(
     return axes
 
 
+def step_bars(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Time of one training step by task: transformers.Trainer's with its ratio to ours, ours, and `torch.mm` alone (black
+    line), from one panel of `tables.step_frame`. Not in the paper."""
+    if frame.empty:
+        return _say(ax, "not measured")
+    kinds = [kind for kind in CONTESTANTS if frame[f"{kind}_ms"].notna().any()]
+    for place, kind in enumerate(kinds):
+        (label, look), times = CONTESTANTS[kind], frame[f"{kind}_ms"]
+        y = np.arange(len(frame)) + 0.2 * (place - (len(kinds) - 1) / 2)
+        said = [f"{ratio:.1f} ×" for ratio in frame[f"{kind}_ratio"]]
+        if kind == "ours":
+            said = [f"{ms:,.{0 if ms >= 100 else 1}f} ms" for ms in times]
+            ax.plot(frame.mm_ms, y, "|", color="black", markersize=15, markeredgewidth=2, label="torch.mm alone")
+        bars = ax.barh(y, times, 0.17, label=label, linewidth=0.9, **look)
+        ax.bar_label(bars, said, padding=3, fontsize="small")
+    ax.set(yticks=range(len(frame)), yticklabels=frame.task, ylim=(len(frame) - 0.5, -0.5))
+    ax.set_xlabel(f"{'CPU' if frame.clock.iloc[0] == 'cpu' else 'Wall'} time of one step (ms)")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.grid(axis="y", visible=False)
+    ax.margins(x=0.08)
+    return ax
+
+
+def _say(ax: Axes, word: str) -> Axes:
+    ax.text(0.5, 0.5, word, transform=ax.transAxes, ha="center", va="center", color=GREY)
+    ax.set(xticks=[], yticks=[])
+    return ax
+
+
 def _usable(frame: pd.DataFrame, ax: Axes, score: str = "test_best", *, one_task: bool = False) -> pd.DataFrame:
     """Runs that have a result, with the metric's label and the score's baseline; with none, the axis says so."""
     check_choice("score", score, SCORES)
     runs = frame if frame.empty else frame[frame.status != "failed"].reset_index(drop=True)
     if runs.empty:
-        ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color=GREY)
-        ax.set(xticks=[], yticks=[])
+        _say(ax, "not run")
         return runs
     if one_task and runs.task.nunique() > 1:
         raise UsageError(f"frame: tasks {', '.join(sorted(set(runs.task)))}; accepted: one task an axis")

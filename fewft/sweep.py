@@ -11,11 +11,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from fewft.config import RunConfig, UsageError
 from fewft.results import ResultStore
+
+if TYPE_CHECKING:
+    import torch
 
 WORKER_ENVIRONMENT = {  # read when a worker starts
     "OMP_NUM_THREADS": "1",
@@ -44,9 +48,9 @@ def sweep(configs: Sequence[RunConfig], store: ResultStore, *, workers: int = 0,
     """Do the runs that are not in the store yet. Each is on the disk before its worker starts the next.
 
     Args:
-        configs: the runs wanted, done in this order; several with the same id count once.
+        configs: the runs wanted, the longest done first; several with the same id count once.
         store: where finished runs are, and go.
-        workers: processes of one thread each; 0: one per core that this process may use.
+        workers: processes of one thread each; 0: one per core that this process may use, on a GPU one.
         device: as for `fine_tune`.
 
     Raises:
@@ -59,8 +63,9 @@ def sweep(configs: Sequence[RunConfig], store: ResultStore, *, workers: int = 0,
     missing = list({c.run_id: c for c in configs if c.run_id not in finished}.values())
     if not missing:
         return []
-    preflight(missing, device)
-    count = min(workers or cores(), len(missing))
+    on_gpu = preflight(missing, device).type == "cuda"
+    missing.sort(key=_work_of, reverse=True)  # no worker is left with a long run at the end
+    count = min(workers or (1 if on_gpu else cores()), len(missing))
     os.environ.update({**WORKER_ENVIRONMENT, **os.environ})
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
     started = pool._processes  # a broken pool forgets its workers, perhaps before they are gone
@@ -82,18 +87,30 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def preflight(configs: Sequence[RunConfig], device: str) -> None:
-    """Load every task and model once, so that a wrong one is refused before training starts.
+def preflight(configs: Sequence[RunConfig], device: str) -> "torch.device":
+    """Load every task and model once, so that a wrong one is refused before training starts; the device meant.
 
     Raises:
         UsageError: as `fine_tune`.
     """
     from fewft import models, tasks, train
 
-    train.pick_device(device)
+    where = train.pick_device(device)
     for task, data, model, blocks in dict.fromkeys((c.task, c.data, c.model, c.num_hidden_layers) for c in configs):
         config = RunConfig(task=task, data=data, model=model, num_hidden_layers=blocks)
         models.load(config, tasks.load(task, data).num_labels)
+    return where
+
+
+def _work_of(config: RunConfig) -> float:
+    """How much there is to do in a run, next to others with the same model: characters read, a trained one thrice."""
+    from fewft import tasks
+
+    data = tasks.load(config.task, config.data)
+    texts = [*data.validation.text_a, *(data.validation.text_b or ())]
+    examples = 3 * config.num_steps(len(data.train)) * config.train_batch_size
+    examples += config.num_evals * len(data.validation) + 2 * len(data.test)
+    return examples * sum(map(len, texts)) / len(data.validation)
 
 
 def _results(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fewft import models, tasks
-from fewft.batching import Encoded, Piece, evaluation_batches, make_pieces
+from fewft.batching import EVAL_TOKENS, Encoded, Piece, evaluation_batches, make_pieces
 from fewft.config import RunConfig
 from fewft.environment import environment, pick_device
 from fewft.graphs import GraphStep
@@ -225,7 +225,9 @@ class Trainer:
         labels = self.data.test.labels
         if self.result.status == "ok":
             self.result.test_last = score(self.data.metric, self.logits("test"), labels)
-        if self.result.best_step:
+        if self.result.best_step == self.done and self.result.status == "ok":
+            self.result.test_best = self.result.test_last
+        elif self.result.best_step:
             with torch.no_grad():
                 torch._foreach_copy_(list(self.model.parameters()), self.best)
             self.result.test_best = score(self.data.metric, self.logits("test"), labels)
@@ -235,7 +237,8 @@ class Trainer:
         """The model's outputs for a whole split, float (examples, labels), in its order."""
         self.model.eval()
         if part not in self.eval_pieces:
-            self.eval_pieces[part] = [(b, self.pieces(self.sets[part], b)) for b in evaluation_batches(self.sets[part])]
+            batches = evaluation_batches(self.sets[part], EVAL_TOKENS[self.device.type])
+            self.eval_pieces[part] = [(batch, self.pieces(self.sets[part], batch)) for batch in batches]
         out = torch.empty(len(self.sets[part]), self.data.num_labels)
         for batch, pieces in self.eval_pieces[part]:
             for piece in pieces:

@@ -113,7 +113,7 @@ def test_head_comes_from_the_initialisation_seed_alone() -> None:
 )
 def test_families(family: str, packed: bool, num_labels: int) -> None:
     encoder = load(f"random:{family}-tiny", num_labels)
-    assert encoder.packed is packed
+    assert encoder.packed is packed and encoder.shortcut is packed
     assert encoder.first_position == (1 if family in ("roberta", "mpnet") else 0) or not packed
     assert len(models.encoder_blocks(encoder.model)[1]) == 3
     sizes = [p.shape[0] for name, p in models.head_parameters(encoder.model).items()]

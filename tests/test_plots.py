@@ -190,6 +190,39 @@ def test_stability_map_shows_shares_means_and_intervals() -> None:
     assert [label.get_text() for label in lower.get_xticklabels()] == ["2", "30"]
 
 
+def make_steps() -> pd.DataFrame:
+    """Two tasks; nothing was grouped by length, and one task has no dynamic padding."""
+    frame = pd.DataFrame({"task": ["RTE", "CoLA"], "clock": "cpu", "grouped_ms": np.nan, "grouped_ratio": np.nan})
+    frame = frame.assign(ours_ms=[1200.0, 20.0], ours_ratio=1.0, mm_ms=[900.0, 10.0])
+    frame = frame.assign(padded_ms=[3600.0, 300.0], padded_ratio=[3.01, 14.96])
+    return frame.assign(dynamic_ms=[2400.0, np.nan], dynamic_ratio=[2.0, np.nan])
+
+
+def test_step_bars_are_the_times_with_their_ratios() -> None:
+    frame, ax = make_steps(), one_axis()
+    plots.step_bars(frame, ax)
+    drawn = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
+    labels = {kind: plots.CONTESTANTS[kind][0] for kind in ("padded", "dynamic", "ours")}
+    assert list(drawn) == list(labels.values())
+    for kind, label in labels.items():
+        assert drawn[label] == pytest.approx(frame[f"{kind}_ms"].tolist(), nan_ok=True)
+    assert texts(ax) == "3.0 ×|15.0 ×|2.0 ×||1,200 ms|20.0 ms"
+    (floor,) = ax.lines
+    ours = [bar.get_y() + bar.get_height() / 2 for bar in ax.containers[-1]]
+    assert floor.get_xydata() == pytest.approx(np.array([[900.0, ours[0]], [10.0, ours[1]]]))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["RTE", "CoLA"]
+    assert ax.yaxis_inverted() and ax.get_xlabel() == "CPU time of one step (ms)"
+    assert plots.step_bars(frame.assign(clock="wall"), one_axis()).get_xlabel() == "Wall time of one step (ms)"
+    render(ax)
+    assert [text.get_text() for text in ax.figure.legends[0].texts] == [*labels.values(), "torch.mm alone"]
+
+
+def test_steps_that_were_not_measured_are_said() -> None:
+    ax = plots.step_bars(pd.DataFrame(), one_axis())
+    assert texts(ax) == "not measured" and not ax.patches
+    render(ax)
+
+
 @pytest.mark.parametrize("name", ["performance_box", "loss_band", "expected_curve", "stability_map"])
 @pytest.mark.parametrize("frame", [pd.DataFrame(), make_runs().assign(status="failed")], ids=["empty", "failed"])
 def test_nothing_to_draw_is_said(name: str, frame: pd.DataFrame) -> None:

@@ -1,11 +1,12 @@
 """The book's tables and sentences on hand-made runs."""
 
 import dataclasses
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from fewft import experiments, studies, tables
+from fewft import experiments, plots, studies, tables
 from fewft.experiments import Experiment
 
 SPREADS = {True: (0.60, 0.61, 0.62, 0.63, 0.64), False: (0.50, 0.55, 0.60, 0.65, 0.70)}
@@ -107,3 +108,46 @@ def test_where_runs_ran_is_said_with_counts() -> None:
     assert tables.where_words(frame) == f"10 {said}"
     assert tables.where_words(frame.assign(device=["a CPU"] * 4 + ["a GPU"] * 6)).startswith(f"4 {said}; 6 on a GPU")
     assert tables.where_words(made(0).frame) == tables.NOT_RUN
+
+
+def cost(ms: float, ratio: float) -> dict[str, float]:
+    """A contestant on the CPU clock; on the other all is ten times as much."""
+    return {"cpu_ms": ms, "cpu_ratio": ratio, "wall_ms": 10 * ms, "wall_ratio": 10 * ratio, "tokens": 50.0}
+
+
+def step_row(**changes: Any) -> dict[str, Any]:
+    row = {"task": "rte", "model": "m", "precision": "fp32", "clock": "cpu", "turns": 10, "steps": 2}
+    row |= {"environment": {"device": "a CPU"}, "ours": cost(5, 1), "padded": cost(20, 4), "padded-bf16": cost(15, 3)}
+    return row | {"mm": cost(4, 0.8) | {"cpu_gflops": 70.0, "wall_gflops": 60.0}} | changes
+
+
+def test_steps_have_the_fastest_of_each_kind_by_the_rows_clock() -> None:
+    frame = tables.step_frame([step_row(), step_row(task="own", clock="wall")])
+    assert frame.task.tolist() == ["RTE", "own"] and set(frame.panel) == {"m, fp32, a CPU"}
+    assert frame.padded_name.tolist() == ["padded-bf16"] * 2 and frame.dynamic_ms.isna().all()
+    assert frame.padded_ms.tolist() == [15, 150] and frame.padded_ratio.tolist() == [3, 30]
+    assert frame.mm_ratio.tolist() == [0.8, 8] and frame.gflops.tolist() == [70, 60]
+    assert tables.step_frame([]).padded_ms.empty
+
+
+def test_whole_runs_are_counted() -> None:
+    speeds = {
+        "ours": {"runs": 4, "per_hour": 90.0},
+        "padded": {"runs": 1, "per_hour": 30.0},
+        "ratio": 3.0,
+    }
+    frame = tables.rate_frame([step_row(task="rte-1k") | speeds])
+    assert frame.iloc[0].to_dict() == {
+        "panel": "m, fp32, a CPU", "task": "RTE (1k)", "count": "4 / 1", "ours": 90.0, "padded": 30.0, "ratio": 3.0,
+    }  # fmt: skip
+    assert tables.rate_frame([]).ratio.empty
+
+
+def test_every_contestant_has_a_look() -> None:
+    assert {*plots.CONTESTANTS, "mm"} == set(tables.KINDS)
+
+
+def test_a_span_is_both_ends_once() -> None:
+    assert tables.span([2.0, float("nan"), 3.04]) == "2.0 to 3.0" and tables.span([3.01, 2.99]) == "3.0"
+    assert tables.span([]) == tables.span([float("nan")]) == tables.NOT_MEASURED
+    assert tables.span([1200, 5], ",.0f") == "5 to 1,200"

@@ -215,7 +215,7 @@ def test_packed_rows_and_micro_batches_train_alike(model: str, monkeypatch: pyte
         with monkeypatch.context() as patch:
             patch.setattr(batching, "MICRO_BATCHES", parts)
             without_dropout(patch, packed=packed)
-            settings = config(model=model, task="bundled:entailment", max_steps=10, num_evals=1, max_grad_norm=0.1)
+            settings = config(model=model, task="bundled:entailment", max_steps=40, num_evals=1, max_grad_norm=0.1)
             results.append(fine_tune(settings, device="cpu"))
     first, second = results
     assert first.packed is (model == "random:bert-tiny") and not second.packed and first.tokens == second.tokens
