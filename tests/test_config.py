@@ -18,6 +18,8 @@ PINNED = {
     "learning_rate": 2e-5, "num_train_epochs": 3, "max_steps": 0, "train_batch_size": 32, "max_seq_length": 128,
     "warmup_ratio": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0, "correct_bias": True, "adam_beta1": 0.9,
     "adam_beta2": 0.999, "adam_epsilon": 1e-8, "precision": "fp32", "num_evals": 10,
+    "warmup_steps": 0, "reinit_layers": -1, "mixout_prob": 0.0, "layerwise_lr_decay": 1.0, "prior_weight_decay": 0.0,
+    "intermediate_task": "", "num_distances": 25,
 }  # fmt: skip
 
 
@@ -40,6 +42,12 @@ PINNED = {
         ("warmup_ratio", -0.1, "at least 0 and below 1"),
         ("adam_beta2", 1.0, "at least 0 and below 1"),
         ("weight_decay", -0.01, "at least 0"),
+        ("prior_weight_decay", -0.01, "at least 0"),
+        ("mixout_prob", 1.0, "at least 0 and below 1"),
+        ("layerwise_lr_decay", 0.0, "above 0 and at most 1"),
+        ("layerwise_lr_decay", 1.1, "above 0 and at most 1"),
+        ("reinit_layers", -2, "at least -1"),
+        ("num_distances", -1, "at least 0"),
         ("init_seed", -1, "at least 0"),
         ("train_batch_size", 0, "above 0"),
         ("num_evals", 0, "above 0"),
@@ -72,6 +80,7 @@ def test_check_choice_names_the_nearest_only_where_one_is_near() -> None:
 def other(field: dataclasses.Field) -> Any:
     """A valid value that is not the default."""
     values = {"task": "mrpc", "precision": "bf16", "data": '{"sha256": {}}', "model": "random:bert"}
+    values["intermediate_task"] = "mnli"
     return values.get(field.name, {bool: False, int: 11, float: 0.25}.get(field.type))
 
 
@@ -104,6 +113,17 @@ def test_own_files_count_by_content_not_by_place(tmp_path: Path) -> None:
         return RunConfig(task="mine", data=tasks.own_data(files, ["a"], "y", "accuracy")).run_id
 
     assert run_id("here", "a,y\nx,1\n") == run_id("there", "a,y\nx,1\n") != run_id("changed", "a,y\nx,0\n")
+
+
+def test_the_intermediate_run_is_plain_and_serves_every_seed() -> None:
+    assert RunConfig(task="rte").intermediate() is None
+    run = RunConfig(
+        task="rte", model="m", learning_rate=1e-4, init_seed=3, data_seed=4, correct_bias=False, max_steps=400,
+        reinit_layers=2, mixout_prob=0.5, layerwise_lr_decay=0.9, weight_decay=0.1, prior_weight_decay=0.1,
+        intermediate_task="mnli", num_train_epochs=0, warmup_steps=7, train_batch_size=16,
+    )  # fmt: skip
+    first = RunConfig(task="mnli", model="m", learning_rate=1e-4, correct_bias=False, train_batch_size=16)
+    assert run.intermediate() == first and first.intermediate() is None
 
 
 def test_steps_count_the_short_last_batch() -> None:
