@@ -26,15 +26,13 @@ def test_each_dependency_is_locked_at_a_version_that_it_accepts(wanted: Requirem
     assert wanted.specifier.contains(LOCK[canonicalize_name(wanted.name)])
 
 
-def test_the_extra_all_is_every_extra_but_the_big_model() -> None:
-    """450 MB that neither the book nor a test needs, and one of its packages asks for many more."""
+def test_the_extra_all_is_every_extra() -> None:
     (everything,) = EXTRAS["all"]
-    assert Requirement(everything).extras == set(EXTRAS) - {"all", "mpnet"}
+    assert Requirement(everything).extras == set(EXTRAS) - {"all"}
 
 
-@pytest.mark.parametrize(("name", "extra"), [("minilm", "bundled"), ("mpnet", "mpnet")])
-def test_bundled_models_come_from_the_packages_that_their_extra_pins(name: str, extra: str) -> None:
-    assert EXTRAS[extra] == list(BUNDLED[name].parts)
+def test_the_bundled_model_comes_from_the_package_that_its_extra_pins() -> None:
+    assert EXTRAS["bundled"] == list(BUNDLED["minilm"].parts)
 
 
 def test_conda_and_make_install_the_same_from_the_same_lock() -> None:

@@ -168,8 +168,8 @@ def without_dropout(monkeypatch: pytest.MonkeyPatch, *, packed: bool) -> None:
     """Let `fine_tune` get its model with dropout off, and for packed=False without packed rows."""
     load = models.load
 
-    def changed(config: RunConfig, num_labels: int, used: torch.Tensor | None) -> models.Encoder:
-        encoder = load(config, num_labels, used if packed else None)
+    def changed(config: RunConfig, num_labels: int, used: torch.Tensor | None, start: None = None) -> models.Encoder:
+        encoder = load(config, num_labels, used if packed else None, start)
         model = encoder.model
         if not packed:
             model = models.pretrained(config.model, 0, num_labels).model
