@@ -120,6 +120,11 @@ class RunConfig:
         text = json.dumps({"version": CONFIG_VERSION, **said}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """All settings."""
+        return [f.name for f in dataclasses.fields(cls)]
+
     def to_dict(self) -> dict[str, Any]:
         """All fields, by name."""
         return dataclasses.asdict(self)
@@ -131,9 +136,8 @@ class RunConfig:
         Raises:
             UsageError: an unknown field.
         """
-        names = [f.name for f in dataclasses.fields(cls)]
         for name in values:
-            check_choice("setting", name, names)
+            check_choice("setting", name, cls.names())
         if "task" not in values:
             raise UsageError("task: missing; accepted: the name of a task")
         return cls(**values)

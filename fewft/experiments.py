@@ -1,9 +1,9 @@
-"""Which runs each section needs, and those that are there."""
+"""The runs that an experiment asks for, and those that are there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,28 +11,29 @@ import pandas as pd
 from fewft import studies
 from fewft import tasks as glue
 from fewft.config import RunConfig, UsageError, check_choice
+from fewft.designs import EXPERIMENTS, Choice, Request, tasks_of
 from fewft.results import ResultStore, replace_file
-from fewft.studies import RECIPES, Study
+from fewft.studies import Study
+
+if TYPE_CHECKING:
+    from fewft.sweep import Done
 
 
-def bias_correction(study: Study, tasks: Sequence[str], seeds: int) -> list[RunConfig]:
-    """Both arms, seed by seed. Paper: Section 4, Figures 2 to 4; Appendix E."""
-    return [study.run(task, arm, seed) for seed, task, arm in product(range(seeds), tasks, RECIPES)]
+@dataclass(frozen=True)
+class Plan:
+    """The runs of an experiment, each id once, and those that a search must choose first."""
 
+    tasks: tuple[str, ...]
+    seeds: int  # asked for, per cell
+    configs: list[RunConfig]  # with the intermediate runs that they start from before them
+    choices: list[Choice]
 
-def learning_rate_search(study: Study, tasks: Sequence[str], seeds: int) -> list[RunConfig]:
-    """Both arms at every rate of the study's search; not in the paper, which takes its rate from Lee et al. (2020)."""
-    rates = study.search_learning_rates
-    return [
-        study.run(task, arm, seed, learning_rate=rate)
-        for seed, arm, rate, task in product(range(seeds), RECIPES, rates, tasks)
-    ]
-
-
-EXPERIMENTS: dict[str, Callable[[Study, Sequence[str], int], list[RunConfig]]] = {
-    "bias_correction": bias_correction,
-    "learning_rate_search": learning_rate_search,
-}
+    def pending(self, known: Container[str] = ()) -> list[list[RunConfig]]:
+        """Of each choice, the runs of each candidate that are not in the plan or `known` anyway."""
+        here = {c.run_id for c in self.configs}
+        new = [[[c for c in runs if c.run_id not in here and c.run_id not in known] for runs in choice.candidates]
+               for choice in self.choices]  # fmt: skip
+        return [max(candidates, key=len) for candidates in new]
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,25 @@ class Experiment:
     seeds: int  # asked for, per cell of the experiment
     configs: list[RunConfig]
     frame: pd.DataFrame  # one row a stored run; those that failed are left out
+    pending: int  # runs that a search must choose first
 
     @property
     def count(self) -> str:
         """How many runs there are: "n of N runs"."""
-        return f"{len(self.frame)} of {len(self.configs)} runs"
+        return f"{len(self.frame)} of {len(self.configs) + self.pending} runs"
 
 
-def plan(study: Study, name: str, *, tasks: str = "", seeds: int = 0) -> tuple[tuple[str, ...], int, list[RunConfig]]:
+def plan(
+    study: Study, name: str, *, tasks: str = "", seeds: int = 0, records: Mapping[str, Mapping[str, Any]] | None = None
+) -> Plan:
     """The tasks, seeds and runs of an experiment.
 
     Args:
         study: its sizes hold where the next two do not say otherwise.
         name: a key of EXPERIMENTS.
-        tasks: comma separated; empty: the study's.
+        tasks: comma separated; empty: the experiment's.
         seeds: runs per cell; 0: the study's.
+        records: stored runs by id, for the choices that searches make; None: none.
 
     Raises:
         UsageError: unknown experiment or task, negative seeds.
@@ -66,11 +71,42 @@ def plan(study: Study, name: str, *, tasks: str = "", seeds: int = 0) -> tuple[t
     check_choice("experiment", name, EXPERIMENTS)
     if seeds < 0:
         raise UsageError(f"seeds: {seeds}; accepted: 0 (as the study says) or more")
-    chosen = tuple(dict.fromkeys(t.strip() for t in tasks.split(",") if t.strip())) or study.tasks
-    for task in chosen:
-        check_choice("tasks", task, study.tasks)
-    wanted = seeds or (study.search_seeds if name == "learning_rate_search" else study.seeds)
-    return chosen, wanted, EXPERIMENTS[name](study, chosen, wanted)
+    named = tuple(dict.fromkeys(t.strip() for t in tasks.split(",") if t.strip()))
+    for task in named:
+        check_choice("tasks", task, (*study.all_tasks, *filter(None, [study.large_task])))
+    own = tasks_of(study, name)
+    chosen = tuple(t for t in named if t in own) if named else own
+    ask = Request(study, chosen, seeds, _scores(records or {}))
+    wanted = list(EXPERIMENTS[name](ask)) if chosen else []
+    runs = [w for w in wanted if isinstance(w, RunConfig)]
+    first = [c for c in (run.intermediate() for run in runs) if c]
+    configs = list({c.run_id: c for c in (*first, *runs)}.values())
+    return Plan(chosen, ask.count(name), configs, [w for w in wanted if isinstance(w, Choice)])
+
+
+def _scores(records: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Best validation score by id; a run that diverged before its first evaluation has none, which counts as 0."""
+    done = {run_id: r["best_val"] for run_id, r in records.items() if r["status"] != "failed"}
+    return {run_id: 0.0 if value is None or np.isnan(value) else value for run_id, value in done.items()}
+
+
+def run_all(
+    study: Study, names: Sequence[str], store: ResultStore, *, tasks: str = "", seeds: int = 0, workers: int = 0,
+    device: str = "auto",
+) -> list["Done"]:  # fmt: skip
+    """Do the missing runs of experiments, then those that their searches choose, until none is missing.
+
+    Args, Raises: as `plan` and `sweep`.
+    """
+    from fewft.sweep import sweep
+
+    done: list[Done] = []
+    while True:
+        plans = [plan(study, name, tasks=tasks, seeds=seeds, records=store.records()) for name in names]
+        more = sweep([c for p in plans for c in p.configs], store, workers=workers, device=device)
+        done += more
+        if not any(d.status != "failed" for d in more):
+            return done
 
 
 def load(
@@ -93,13 +129,13 @@ def load(
         UsageError: a wrong name or value, before any training.
     """
     about = studies.load(study)
-    chosen, wanted, configs = plan(about, name, tasks=tasks, seeds=seeds)
     store = ResultStore(studies.root() / Path(results), about.name)
+    found = plan(about, name, tasks=tasks, seeds=seeds, records=store.records())
     if train:
-        from fewft.sweep import sweep
-
-        sweep(configs, store, workers=workers, device=device)
-    return Experiment(about, chosen, wanted, configs, select(store, configs))
+        run_all(about, [name], store, tasks=tasks, seeds=seeds, workers=workers, device=device)
+        found = plan(about, name, tasks=tasks, seeds=seeds, records=store.records())
+    pending = sum(map(len, found.pending()))
+    return Experiment(about, found.tasks, found.seeds, found.configs, select(store, found.configs), pending)
 
 
 def select(store: ResultStore, configs: Sequence[RunConfig]) -> pd.DataFrame:

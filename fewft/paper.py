@@ -37,6 +37,32 @@ FIGURES: dict[int, tuple[int, str]] = {
     17: (21, "Distance from the start of all blocks on STS-B"),
     18: (22, "Distance from the start of all blocks on CoLA"),
 }
+OTHER_MODELS = ("XLNet", "RoBERTa", "ELECTRA", "BART")  # of Table 7, with their settings in Table 6
+
+
+def model_settings(name: str, task: str) -> dict[str, int | float]:
+    """What Table 6 says of a model on a task, as RunConfig fields; `-1k` tasks have those of their whole.
+
+    Raises:
+        UsageError: a model or task that it has no row for.
+
+    Paper: Appendix F, Table 6.
+    """
+    cells = published(6)
+    check_choice("model of Table 6", name, OTHER_MODELS)
+    cells = cells[cells["row"] == name]
+    check_choice(f"task of {name} in Table 6", task.removesuffix("-1k"), set(cells["task"]))
+    own = cells[cells["task"] == task.removesuffix("-1k")].set_index("column")
+    length, warmup = own.loc["Training Epochs / Steps"], own.loc["Warmup Ratio / Steps"]
+    settings: dict[str, int | float] = {
+        "learning_rate": float(own.loc["Learning Rate", "value"]),
+        "train_batch_size": int(own.loc["Batch Size", "value"]),
+        "max_steps" if length["unit"] == "steps" else "num_train_epochs": int(length["value"]),
+    }
+    in_steps = warmup["unit"] == "steps"
+    settings |= {"warmup_steps": int(warmup["value"])} if in_steps else {"warmup_ratio": float(warmup["value"]) / 100}
+    decay = own.loc["LLRD", "value"]
+    return settings | ({} if pd.isna(decay) else {"layerwise_lr_decay": float(decay)})
 
 
 def published(table: int | str) -> pd.DataFrame:

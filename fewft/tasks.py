@@ -12,7 +12,7 @@ from fewft import bundled
 from fewft.config import UsageError, check_choice
 from fewft.files import check_columns, read_table, to_split
 from fewft.metrics import METRICS, majority_baseline
-from fewft.splits import Split, halve, majority_label, paper_splits
+from fewft.splits import HELD_OUT, SMALL, SUBSET, Split, halve, majority_label, paper_splits
 
 NLI = ("entailment", "not_entailment")
 
@@ -216,6 +216,21 @@ def _load_own(name: str, data: str) -> TaskData:
     selection = "accuracy" if spec["metric"] == "f1" else spec["metric"]
     splits = (parts["train"], validation, test)
     return _task_data(name, len(labels) or 1, spec["metric"], selection, splits, "own files", parts["train"])
+
+
+def num_train(name: str, data: str = "") -> int:
+    """Training examples of a task; those of GLUE as its whole on the hub gives them, without loading it.
+
+    Raises:
+        UsageError: as `load`.
+    """
+    base = name.removesuffix("-1k")
+    if data or base not in GLUE:
+        return len(load(name, data).train)
+    labels = GLUE[base].num_labels
+    if name != base:
+        return SUBSET // labels * labels
+    return HUB_ROWS[base] - (0 if base in SMALL else HELD_OUT // labels * labels)
 
 
 def describe(name: str) -> dict[str, object]:

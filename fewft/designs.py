@@ -1,0 +1,195 @@
+"""The runs of each experiment of the paper, searches included: which settings, tasks and seeds a section needs."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from fewft import paper
+from fewft import tasks as glue
+from fewft.config import RunConfig
+from fewft.studies import RECIPES, Study
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Runs that wait for a search: whichever of `candidates` has the best mean validation score."""
+
+    candidates: list[list[RunConfig]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an experiment builds its runs from."""
+
+    study: Study
+    tasks: tuple[str, ...]
+    seeds: int  # 0: as the study says
+    scores: Mapping[str, float]  # best validation score by run id, of the stored runs that did not fail
+
+    def count(self, name: str) -> int:
+        """Runs for each cell."""
+        return self.seeds or self.study.count(name)
+
+    def cell(self, task: str, seeds: int, **changes: Any) -> list[RunConfig]:
+        """One setting of debiased Adam, seed by seed."""
+        return [self.study.run(task, "debiased", seed, **changes) for seed in range(seeds)]
+
+
+Wanted = Iterator[RunConfig | Choice]
+
+
+def best(candidates: Mapping[Any, Sequence[RunConfig]], scores: Mapping[str, float]) -> Any:
+    """The key of the candidate with the highest mean validation score, the first of equals; None before all are done.
+
+    A run that diverged before its first evaluation counts as 0. No test score enters.
+
+    Paper: Sections 5 to 7, Appendix H.
+    """
+    if not candidates or any(c.run_id not in scores for runs in candidates.values() for c in runs):
+        return None
+    return max(candidates, key=lambda key: float(np.mean([scores[c.run_id] for c in candidates[key]])))
+
+
+def bias_correction(ask: Request) -> Wanted:
+    """Both arms, seed by seed. Paper: Section 4, Figures 2 to 4; Appendix E."""
+    seeds = range(ask.count("bias_correction"))
+    yield from (ask.study.run(task, arm, seed) for seed, task, arm in product(seeds, ask.tasks, RECIPES))
+
+
+def stability_map(ask: Request) -> Wanted:
+    """Both arms at several rates; not in the paper, which takes its rate from Lee et al. (2020)."""
+    seeds, rates = range(ask.count("stability_map")), ask.study.grid("learning_rate")
+    for seed, arm, rate, task in product(seeds, RECIPES, rates, ask.tasks):
+        yield ask.study.run(task, arm, seed, learning_rate=rate)
+
+
+def reinit(ask: Request) -> Wanted:
+    """Standard, the pooler alone, and each L. Paper: Section 5, Figures 5, 6 and 13, Table 1."""
+    for seed, task in product(range(ask.count("reinit")), ask.tasks):
+        for layers in (-1, 0, *ask.study.grid("reinit_layers")):
+            yield ask.study.run(task, "debiased", seed, reinit_layers=layers)
+
+
+def distances(ask: Request) -> Wanted:
+    """The L whose blocks are followed from their start. Paper: Figures 7 and 15 to 18."""
+    for seed, task in product(range(ask.count("distances")), ask.tasks):
+        for layers in (-1, *ask.study.grid("distance_layers")):
+            yield ask.study.run(task, "debiased", seed, reinit_layers=layers)
+
+
+def chosen_layers(ask: Request, task: str, **changes: Any) -> int | None:
+    """L with the best mean validation score of the Re-init sweep; None before that is done. Paper: Section 5."""
+    seeds, grid = ask.count("reinit"), ask.study.grid("reinit_layers")
+    return best({n: ask.cell(task, seeds, reinit_layers=n, **changes) for n in grid}, ask.scores)
+
+
+def longer(ask: Request) -> Wanted:
+    """Standard and the chosen L for more steps: a search, then more seeds of its best. Paper: Section 6, Table 1."""
+    for task in ask.tasks:
+        yield from _longer(ask, task, -1)
+        layers, grid = chosen_layers(ask, task), ask.study.grid("reinit_layers")
+        if layers is None:
+            yield Choice([_known(_longer(replace(ask, scores={}), task, n)) for n in grid])
+        else:
+            yield from _longer(ask, task, layers)
+
+
+def _longer(ask: Request, task: str, layers: int) -> Wanted:
+    search, final = (ask.count(name) for name in ("longer_search", "longer"))
+    three_epochs = ask.study.run(task, "debiased", 0).num_steps(glue.num_train(task, ask.study.data.get(task, "")))
+    steps = [n for n in ask.study.grid("max_steps") if n >= three_epochs]
+    yield from ask.cell(task, search, reinit_layers=layers)  # the point at three epochs of Figures 8 and 14
+    cells = {n: {"reinit_layers": layers, "max_steps": n} for n in steps}
+    yield from _search(ask, task, cells, search, final)
+
+
+def _search(ask: Request, task: str, cells: Mapping[Any, dict[str, Any]], search: int, final: int) -> Wanted:
+    """Every cell with `search` seeds, then the best one with `final`."""
+    candidates = {key: ask.cell(task, search, **changes) for key, changes in cells.items()}
+    yield from (config for key in candidates for config in candidates[key])
+    chosen = best(candidates, ask.scores)
+    if chosen is not None:
+        yield from ask.cell(task, final, **cells[chosen])
+    elif final > search and cells:
+        yield Choice([ask.cell(task, final, **changes) for changes in cells.values()])
+
+
+def _known(wanted: Wanted) -> list[RunConfig]:
+    """All runs, of a choice those of its first candidate, so that they can be counted before it is made."""
+    return [c for w in wanted for c in (w.candidates[0] if isinstance(w, Choice) else [w])]
+
+
+def method_grids(study: Study) -> dict[str, dict[Any, dict[str, Any]]]:
+    """The search space of each method: a point and the settings it stands for. Paper: Appendix H."""
+    rates, decays = study.grid("llrd_learning_rate"), study.grid("layerwise_lr_decay")
+    pairs = {(r, d): {"learning_rate": r, "layerwise_lr_decay": d} for r, d in product(rates, decays)}
+    single = ("mixout_prob", "prior_weight_decay", "weight_decay")
+    return {"layerwise_lr_decay": pairs} | {name: {v: {name: v} for v in study.grid(name)} for name in single}
+
+
+def methods(ask: Request) -> Wanted:
+    """Standard, each method's grid and its best point, and the intermediate task. Paper: Section 7, Table 2."""
+    search, final = (ask.count(name) for name in ("methods_search", "methods"))
+    for task in ask.tasks:
+        yield from ask.cell(task, final)
+        for cells in method_grids(ask.study).values():
+            yield from _search(ask, task, cells, search, final)
+        if ask.study.intermediate_task:
+            yield from ask.cell(task, final, intermediate_task=ask.study.intermediate_task)
+
+
+def randomness(ask: Request) -> Wanted:
+    """Every pair of seeds on the first task, standard and with Re-init. Paper: Appendix B, Figures 9 and 10."""
+    seeds = range(ask.count("randomness"))
+    layers = (-1, *ask.study.grid("randomness_layers"))
+    for task, init, data, n in product(ask.tasks[:1], seeds, seeds, layers):
+        yield ask.study.run(task, "debiased", init, data_seed=data, reinit_layers=n)
+
+
+def precision(ask: Request) -> Wanted:
+    """Mixed against full precision. Paper: Appendix C, Table 4."""
+    usual = ask.study.settings.get("precision", "fp32")
+    both = ("fp32", "bf16" if usual == "fp32" else usual)
+    for seed, task, kind in product(range(ask.count("precision")), ask.tasks, both):
+        yield ask.study.run(task, "debiased", seed, precision=kind)
+
+
+def large_task(ask: Request) -> Wanted:
+    """Both arms on a large data set. Paper: Appendix D, Table 5."""
+    for seed, task, arm in product(range(ask.count("large_task")), ask.tasks, RECIPES):
+        yield ask.study.run(task, arm, seed)
+
+
+def other_models(ask: Request) -> Wanted:
+    """Standard and each L for other models, with Table 6's settings. Paper: Appendix F, Table 7.
+
+    Table 7 does not say which L its Re-init has: ours is chosen as in Section 5.
+    """
+    seeds, grid = range(ask.count("other_models")), ask.study.grid("reinit_layers")
+    for seed, (name, model), task, layers in product(seeds, ask.study.other_models.items(), ask.tasks, (-1, *grid)):
+        changes = {"model": model, "reinit_layers": layers, **paper.model_settings(name, task)}
+        yield ask.study.run(task, "debiased", seed, **changes)
+
+
+EXPERIMENTS: dict[str, Callable[[Request], Wanted]] = {
+    "bias_correction": bias_correction,
+    "stability_map": stability_map,
+    "reinit": reinit,
+    "distances": distances,
+    "longer": longer,
+    "methods": methods,
+    "randomness": randomness,
+    "precision": precision,
+    "large_task": large_task,
+    "other_models": other_models,
+}
+
+
+def tasks_of(study: Study, name: str) -> tuple[str, ...]:
+    """The tasks of an experiment."""
+    if name == "large_task":
+        return (study.large_task,) if study.large_task else ()
+    return study.all_tasks if name in ("reinit", "longer") else study.tasks
