@@ -119,7 +119,8 @@ def _search(ask: Request, task: str, cells: Mapping[Any, dict[str, Any]], search
 
 def _known(wanted: Wanted) -> list[RunConfig]:
     """All runs, of a choice those of its first candidate, so that they can be counted before it is made."""
-    return [c for w in wanted for c in (w.candidates[0] if isinstance(w, Choice) else [w])]
+    runs = (c for w in wanted for c in (w.candidates[0] if isinstance(w, Choice) else [w]))
+    return list({c.run_id: c for c in runs}.values())
 
 
 def method_grids(study: Study) -> dict[str, dict[Any, dict[str, Any]]]:
@@ -137,7 +138,7 @@ def methods(ask: Request) -> Wanted:
         yield from ask.cell(task, final)
         for cells in method_grids(ask.study).values():
             yield from _search(ask, task, cells, search, final)
-        if ask.study.intermediate_task:
+        if ask.study.intermediate_task not in ("", task):
             yield from ask.cell(task, final, intermediate_task=ask.study.intermediate_task)
 
 
@@ -168,10 +169,14 @@ def other_models(ask: Request) -> Wanted:
 
     Table 7 does not say which L its Re-init has: ours is chosen as in Section 5.
     """
-    seeds, grid = range(ask.count("other_models")), ask.study.grid("reinit_layers")
-    for seed, (name, model), task, layers in product(seeds, ask.study.other_models.items(), ask.tasks, (-1, *grid)):
-        changes = {"model": model, "reinit_layers": layers, **paper.model_settings(name, task)}
-        yield ask.study.run(task, "debiased", seed, **changes)
+    cells = [
+        (task, {"model": model, **paper.model_settings(name, task)})
+        for name, model in ask.study.other_models.items()
+        for task in ask.tasks
+    ]
+    layers = (-1, *ask.study.grid("reinit_layers"))
+    for seed, (task, changes), n in product(range(ask.count("other_models")), cells, layers):
+        yield ask.study.run(task, "debiased", seed, reinit_layers=n, **changes)
 
 
 EXPERIMENTS: dict[str, Callable[[Request], Wanted]] = {

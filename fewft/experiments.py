@@ -45,7 +45,7 @@ class Experiment:
     seeds: int  # asked for, per cell of the experiment
     configs: list[RunConfig]
     frame: pd.DataFrame  # one row a stored run; those that failed are left out
-    pending: int  # runs that a search must choose first
+    pending: int = 0  # runs that a search must choose first
 
     @property
     def count(self) -> str:

@@ -72,6 +72,8 @@ class Study:
             raise UsageError("tasks: an empty list; accepted: one entry or more")
         for task in (*self.all_tasks, *filter(None, (self.intermediate_task, self.large_task))):
             check_choice("task", task, [*tasks.names(), *self.data])
+        if self.gpus_per_run < 0:
+            raise UsageError(f"gpus_per_run: {self.gpus_per_run}; accepted: 0 or more")
         _check_seeds(self.seeds)
         for name in self.settings:
             check_choice("settings", name, [n for n in RunConfig.names() if n not in SET_BY_EXPERIMENTS])

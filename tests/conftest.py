@@ -13,11 +13,17 @@ STUDY = {
     "description": "a study for tests",
     "model": "bundled:minilm",
     "tasks": ["rte-1k", "cola-1k"],
-    "seeds": 3,
     "learning_rate": 1e-4,
-    "search_learning_rates": [1e-5, 1e-4, 1e-3],
-    "search_seeds": 2,
+    "seeds": {"bias_correction": 3, "stability_map": 2, "reinit": 2, "longer_search": 1, "longer": 2, "methods": 2},
+    "grids": {"learning_rate": [1e-5, 1e-4, 1e-3], "reinit_layers": [1, 2], "max_steps": [50, 200, 400]},
 }
+
+
+def as_toml(value: Any) -> str:
+    """A value of STUDY, sections inline."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {as_toml(v)}" for key, v in value.items()) + "}"
+    return json.dumps(value)
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def write_study(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str = "small", more: str = "", **changes: Any) -> Path:
         values = {key: value for key, value in (STUDY | changes).items() if value is not None}
         path = tmp_path / f"{name}.toml"
-        path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()) + more)
+        path.write_text("".join(f"{key} = {as_toml(value)}\n" for key, value in values.items()) + more)
         return path
 
     return write

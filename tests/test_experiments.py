@@ -9,7 +9,8 @@ import pytest
 
 from fewft import experiments, studies
 from fewft.config import RunConfig, UsageError
-from fewft.experiments import EXPERIMENTS, choose_learning_rate, plan
+from fewft.designs import EXPERIMENTS
+from fewft.experiments import choose_learning_rate, plan
 from fewft.results import ResultStore
 from fewft.studies import Study
 
@@ -30,39 +31,46 @@ def study(path: str) -> Study:
 # --- what is asked for --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "wanted", "runs"),
-    [("bias_correction", 3, 2 * 2 * 3), ("learning_rate_search", 2, 2 * 2 * 3 * 2)],  # tasks, arms, (rates,) seeds
+    [("bias_correction", 3, 2 * 2 * 3), ("stability_map", 2, 2 * 2 * 3 * 2)],  # tasks, arms, (rates,) seeds
 )
 def test_an_experiment_is_every_task_arm_and_seed_once(study: Study, name: str, wanted: int, runs: int) -> None:
-    tasks, seeds, configs = plan(study, name)
-    assert (tasks, seeds) == (("rte-1k", "cola-1k"), wanted)
-    assert len(configs) == runs == len({c.run_id for c in configs})
-    cells = pd.DataFrame([c.to_dict() for c in configs]).groupby(["task", "correct_bias", "learning_rate"])
+    found = plan(study, name)
+    assert (found.tasks, found.seeds) == (("rte-1k", "cola-1k"), wanted)
+    assert len(found.configs) == runs == len({c.run_id for c in found.configs}) and not found.choices
+    cells = pd.DataFrame([c.to_dict() for c in found.configs]).groupby(["task", "correct_bias", "learning_rate"])
     assert all(sorted(cell.init_seed) == list(range(wanted)) == sorted(cell.data_seed) for _, cell in cells)
 
 
 def test_bias_correction_goes_seed_by_seed_so_that_a_half_done_sweep_is_balanced(study: Study) -> None:
-    configs = plan(study, "bias_correction")[2]
+    configs = plan(study, "bias_correction").configs
     assert [c.init_seed for c in configs] == [0] * 4 + [1] * 4 + [2] * 4
     assert {c.learning_rate for c in configs} == {1e-4}
 
 
-@pytest.mark.parametrize("name", list(EXPERIMENTS))
+@pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n not in ("large_task", "other_models")])
 def test_fewer_tasks_and_seeds_are_a_part_of_the_whole(study: Study, name: str) -> None:
-    whole = {c.run_id for c in plan(study, name)[2]}
-    tasks, seeds, configs = plan(study, name, tasks=" cola-1k,,cola-1k", seeds=1)
-    assert (tasks, seeds) == (("cola-1k",), 1)
-    assert {c.run_id for c in configs} < whole and {c.task for c in configs} == {"cola-1k"}
-    assert len(configs) == len({c.run_id for c in configs})
-    assert len(plan(study, name, seeds=7)[2]) == len(whole) // (2 if name == "learning_rate_search" else 3) * 7
+    whole = {c.run_id for c in plan(study, name).configs}
+    task = "rte-1k" if name == "randomness" else "cola-1k"
+    found = plan(study, name, tasks=f" {task},,{task}", seeds=1)
+    assert (found.tasks, found.seeds) == ((task,), 1)
+    assert {c.run_id for c in found.configs} < whole and {c.task for c in found.configs} == {task}
+    assert len(found.configs) == len({c.run_id for c in found.configs})
 
 
-def test_the_searchs_runs_at_the_studys_rate_are_those_of_bias_correction(study: Study) -> None:
-    first, second = ({c.run_id for c in plan(study, name, seeds=2)[2]} for name in EXPERIMENTS)
+def test_an_experiment_that_the_study_leaves_out_has_no_runs(study: Study) -> None:
+    assert plan(study, "other_models").configs == [] == plan(study, "large_task").configs
+    assert plan(study, "randomness", tasks="cola-1k").configs != []  # in place of the first task
+
+
+def test_the_maps_runs_at_the_studys_rate_are_those_of_bias_correction(study: Study) -> None:
+    first, second = (
+        {c.run_id for c in plan(study, name, seeds=2).configs} for name in ("bias_correction", "stability_map")
+    )
     assert first < second
 
 
 def test_wrong_names_and_values_are_refused(study: Study, path: str) -> None:
-    with pytest.raises(UsageError, match="experiment: 'bias'.*bias_correction, learning_rate_search"):
+    with pytest.raises(UsageError, match="experiment: 'bias'.*bias_correction, distances"):
         plan(study, "bias")
     with pytest.raises(UsageError, match="tasks: 'mrpc-1k'.*cola-1k, rte-1k"):
         plan(study, "bias_correction", tasks="rte-1k,mrpc-1k")
@@ -80,7 +88,7 @@ def test_an_empty_store_gives_an_empty_frame(path: str, tmp_path: Path) -> None:
 def test_stored_runs_come_in_the_order_asked_for_without_the_failed(
     path: str, study: Study, tmp_path: Path, stored_run: Callable[..., dict[str, Any]]
 ) -> None:
-    configs = plan(study, "bias_correction")[2]
+    configs = plan(study, "bias_correction").configs
     store = ResultStore(tmp_path / "results", "small")
     for i, config in reversed(list(enumerate(configs[:6]))):
         store.add(stored_run(config, status="failed" if i == 2 else "diverged" if i == 3 else "ok"))
@@ -96,7 +104,7 @@ def test_train_does_nothing_when_nothing_is_missing(
     path: str, study: Study, tmp_path: Path, stored_run: Callable[..., dict[str, Any]]
 ) -> None:
     store = ResultStore(tmp_path / "results", "small")
-    for config in plan(study, "bias_correction")[2]:
+    for config in plan(study, "bias_correction").configs:
         store.add(stored_run(config))
     found = experiments.load(path, "bias_correction", train=True, results=str(store.parquet.parent))
     assert found.count == "12 of 12 runs"
@@ -127,8 +135,8 @@ def test_the_rate_is_chosen_on_debiased_validation_scores_averaged_over_tasks() 
 
 
 @pytest.mark.skipif(not (ROOT / "results" / "minilm.parquet").is_file(), reason="results/minilm.parquet is not there")
-def test_the_minilm_studys_rate_is_the_best_of_its_stored_search() -> None:
-    search = experiments.load("minilm", "learning_rate_search")
+def test_the_minilm_studys_rate_is_the_best_of_its_stored_map() -> None:
+    search = experiments.load("minilm", "stability_map")
     assert search.study.learning_rate == choose_learning_rate(search.frame).idxmax()
 
 

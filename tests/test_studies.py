@@ -13,15 +13,30 @@ from fewft.studies import RECIPES, available, load
 Write = Callable[..., Path]
 
 
-@pytest.mark.parametrize("name", ["minilm", "demo"])
+@pytest.mark.parametrize("name", ["paper", "mpnet", "minilm", "demo"])
 def test_a_shipped_study_loads_and_names_its_tasks(name: str) -> None:
     study = load(name)
-    assert study.name == name and study.learning_rate in study.search_learning_rates
-    assert set(study.tasks) <= set(tasks.names()) and len(study.tasks) == 4
+    assert study.name == name and study.learning_rate in study.grid("learning_rate")
+    assert set(study.all_tasks) <= set(tasks.names()) and len(study.tasks) == 4
+    assert len(study.all_tasks) == (4 if name == "demo" else 12)
 
 
 def test_every_shipped_study_loads() -> None:
-    assert {load(name).name for name in available()} == set(available()) >= {"minilm", "demo"}
+    assert {load(name).name for name in available()} == set(available()) == {"paper", "mpnet", "minilm", "demo"}
+
+
+def test_the_papers_study_has_the_papers_sizes() -> None:
+    """Sections 3 to 7 and Appendices B to H."""
+    study = load("paper")
+    counts = {"bias_correction": 50, "reinit": 20, "longer_search": 8, "longer": 20, "methods": 20, "randomness": 10}
+    assert {name: study.count(name) for name in counts} == counts and study.count("large_task") == 3
+    assert study.grid("max_steps") == (200, 400, 800, 1600, 3200) and study.grid("reinit_layers") == (1, 2, 3, 4, 5, 6)
+    assert study.grid("llrd_learning_rate") == (2e-5, 5e-5, 1e-4) and study.grid("layerwise_lr_decay") == (0.9, 0.95)
+    assert study.grid("mixout_prob") == (0.1, 0.3, 0.5, 0.7, 0.9)
+    assert study.grid("prior_weight_decay") == (1e-3, 1e-2, 1e-1, 1.0)
+    assert study.grid("weight_decay") == (1e-4, 1e-3, 1e-2, 1e-1)
+    assert study.run("rte", "debiased", 0) == RunConfig(task="rte", precision="bf16")
+    assert list(study.other_models) == ["XLNet", "RoBERTa", "ELECTRA", "BART"]
 
 
 def test_a_run_has_the_studys_values_and_then_the_changes(write_study: Write) -> None:
@@ -51,16 +66,32 @@ def test_the_recipes_are_the_papers_two_arms(write_study: Write) -> None:
         ({"tasks": "rte"}, "tasks: 'rte'.*accepted: a list"),
         ({"tasks": []}, "tasks.*empty list"),
         ({"tasks": ["rte", "colla"]}, "task: 'colla'.*'cola'.*bundled:similarity"),
-        ({"seeds": "3"}, "seeds: '3'.*accepted: a int"),
-        ({"seeds": True}, "seeds: True.*accepted: a int"),
-        ({"seeds": 0}, "seeds: 0.*1 or more"),
-        ({"search_seeds": -1}, "search_seeds: -1.*1 or more"),
+        ({"seeds": 3}, "seeds: 3.*accepted: a dict"),
+        ({"seeds": {"reinit": "3"}}, "seeds.reinit: '3'.*accepted: a whole number, 1 or more"),
+        ({"seeds": {"reinit": True}}, "seeds.reinit: True.*accepted: a whole number"),
+        ({"seeds": {"reinit": 0}}, "seeds.reinit: 0.*1 or more"),
+        ({"seeds": {"reinint": 3}}, "seeds: 'reinint' is not known .did you mean 'reinit'"),
+        ({"grids": {"max_step": [200]}}, "grids: 'max_step' is not known .did you mean 'max_steps'"),
+        ({"grids": {"max_steps": []}}, "grids.max_steps: .*accepted: a list with one entry"),
+        ({"grids": {"max_steps": 200}}, "grids.max_steps: 200; accepted: a list"),
+        ({"grids": {"max_steps": [200.0]}}, "grids.max_steps: 200.0; accepted: whole numbers"),
+        ({"grids": {"reinit_layers": [-2]}}, "reinit_layers: -2.*at least -1"),
+        ({"grids": {"distance_layers": [-2]}}, "reinit_layers: -2.*at least -1"),
+        ({"grids": {"mixout_prob": [1.0]}}, "mixout_prob: 1.0.*below 1"),
+        ({"grids": {"llrd_learning_rate": [0.0]}}, "learning_rate: 0.0.*above 0"),
+        ({"more_tasks": ["colla"]}, "task: 'colla'.*'cola'"),
+        ({"intermediate_task": "mnly"}, "task: 'mnly'.*'mnli'"),
+        ({"large_task": "mnly"}, "task: 'mnly'.*'mnli'"),
+        ({"gpus_per_run": "one"}, "gpus_per_run: 'one'.*accepted: a float"),
+        ({"gpus_per_run": -1}, "gpus_per_run: -1; accepted: 0 or more"),
+        ({"other_models": {"T5": "t5-large"}}, "other_models: 'T5' is not known; accepted: BART, ELECTRA"),
+        ({"other_models": {"BART": 3}}, "model: 3 is a int"),
         ({"learning_rate": "high"}, "learning_rate: 'high'.*accepted: a float"),
         ({"learning_rate": -1e-5}, "learning_rate: -1e-05.*above 0"),
-        ({"search_learning_rates": [1e-4, -1.0]}, "learning_rate: -1.0.*above 0"),
-        ({"search_learning_rates": []}, "search_learning_rates.*empty list"),
+        ({"grids": {"learning_rate": [1e-4, -1.0]}}, "learning_rate: -1.0.*above 0"),
         ({"more": "[settings]\nnum_epochs = 3\n"}, "settings: 'num_epochs'.*'num_train_epochs'"),
         ({"more": "[settings]\ncorrect_bias = false\n"}, "settings: 'correct_bias' is not known"),
+        ({"more": "[settings]\nreinit_layers = 2\n"}, "settings: 'reinit_layers' is not known"),
         ({"more": "[settings]\nwarmup_ratio = 1.5\n"}, "warmup_ratio: 1.5.*below 1"),
         ({"more": "settings = 3\n"}, "settings: 3.*accepted: a dict"),
         ({"more": "[settings\n"}, "study: '.*small.toml' is not TOML"),

@@ -16,7 +16,7 @@ def made(runs_an_arm: int) -> Experiment:
     """One task of demo; with correction no run is degenerate, without it the first two are."""
     study = studies.load("demo")
     task = study.tasks[0]
-    configs = experiments.plan(study, "bias_correction", tasks=task, seeds=5)[2]
+    configs = experiments.plan(study, "bias_correction", tasks=task, seeds=5).configs
     rows = []
     for config in configs:
         if config.init_seed < runs_an_arm:
@@ -67,9 +67,10 @@ def test_losses_are_those_of_the_last_ten_steps() -> None:
 
 
 def test_the_search_decides_by_the_mean_over_tasks_once_every_rate_ran() -> None:
-    study = dataclasses.replace(studies.load("demo"), search_learning_rates=(2e-4, 5e-4, 1e-3))
-    chosen, seeds, configs = experiments.plan(study, "learning_rate_search")
-    best = dict(zip(study.search_learning_rates, (0.3, 0.5, 0.4), strict=True))
+    study = dataclasses.replace(studies.load("demo"), grids={"learning_rate": (2e-4, 5e-4, 1e-3)})
+    found = experiments.plan(study, "stability_map")
+    chosen, seeds, configs = found.tasks, found.seeds, found.configs
+    best = dict(zip(study.grid("learning_rate"), (0.3, 0.5, 0.4), strict=True))
     rows = [c.to_dict() | {"best_val": best[c.learning_rate], "status": "ok"} for c in configs]
     whole = Experiment(study, chosen, seeds, configs, pd.DataFrame(rows))
     assert tables.best_rate(whole) == "0.0005"
