@@ -134,7 +134,7 @@ def test_longer_follows_the_scores_stage_by_stage(study: Study) -> None:
         (-1, 400): 2,
     }  # two tasks, one seed; 50 steps are fewer than three epochs
     # for each task: one more seed of standard's best, and Re-init's three cells, of which one gets one more
-    assert sum(map(len, first.pending())) == 2 * (1 + 3)
+    assert sum(map(len, first.pending())) == 2 * (1 + 3 + 1)
 
     records = stored(configs(study, "reinit"), lambda c: {1: 0.4, 2: 0.6}.get(c.reinit_layers, 0.9))
     records |= stored(first.configs, lambda c: {200: 0.7, 400: 0.5}.get(c.max_steps, 0.9))
