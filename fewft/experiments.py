@@ -139,9 +139,13 @@ def load(
 
 
 def select(store: ResultStore, configs: Sequence[RunConfig]) -> pd.DataFrame:
-    """The stored rows of these runs, in their order, failed ones left out; empty with a `task` column if none."""
+    """The stored rows of these runs, in their order, failed ones left out; empty with a `task` column if none.
+
+    Settings that are newer than a row have its run's value, which is their default.
+    """
     records = store.records()
-    rows = [records[c.run_id] for c in configs if c.run_id in records and records[c.run_id]["status"] != "failed"]
+    found = ((records.get(c.run_id), c) for c in configs)
+    rows = [record | c.to_dict() for record, c in found if record and record["status"] != "failed"]
     empty = pd.DataFrame({"task": [], "correct_bias": np.array([], bool), "learning_rate": [], "status": []})
     return pd.DataFrame(rows) if rows else empty
 

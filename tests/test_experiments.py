@@ -100,6 +100,18 @@ def test_stored_runs_come_in_the_order_asked_for_without_the_failed(
     assert part.count == "1 of 2 runs" and part.frame.run_id.tolist() == [configs[3].run_id]
 
 
+def test_a_row_from_before_a_setting_has_its_default(
+    path: str, study: Study, tmp_path: Path, stored_run: Callable[..., dict[str, Any]]
+) -> None:
+    configs = plan(study, "bias_correction").configs[:2]
+    store = ResultStore(tmp_path / "results", "small")
+    for config in configs:
+        store.add({k: v for k, v in stored_run(config).items() if k != "reinit_layers" or config is configs[0]})
+    store.collect()
+    found = experiments.load(path, "bias_correction", results=str(store.parquet.parent))
+    assert found.frame.reinit_layers.tolist() == [-1, -1]
+
+
 def test_train_does_nothing_when_nothing_is_missing(
     path: str, study: Study, tmp_path: Path, stored_run: Callable[..., dict[str, Any]]
 ) -> None:
