@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from fewft import costs, sweep
 from fewft import peers as measuring
-from fewft import sweep
 from fewft.config import RunConfig, UsageError, check_choice
 from fewft.environment import environment, pick_device
 from fewft.results import replace_file
@@ -89,7 +89,8 @@ def _steps(found: list[Row]) -> Row:
     for name, spent in cost.items():
         rows = np.hstack([spent / row["steps"] * [1e3, 1e3, 1], spent[:, :2] / cost["ours"][:, :2]])
         row[name] = dict(zip(COSTS, np.median(rows, axis=0), strict=True))
-    rates = np.median(6e-9 * row["block_weights"] * cost["mm"][:, 2:] / cost["mm"][:, :2], axis=0)
+    work = costs.TRAINING * costs.linear_flops(row["block_weights"], cost["mm"][:, 2:])
+    rates = np.median(work / 1e9 / cost["mm"][:, :2], axis=0)
     row["mm"] |= {"wall_gflops": rates[0], "cpu_gflops": rates[1]}
     return row
 

@@ -33,16 +33,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from fewft import costs
+
+    if not options.rate >= 0:  # or not a number
+        raise UsageError(f"rate: {options.rate:g}; accepted: FLOP/s above 0, or 0 to measure them")
     study, store = _open(options)
-    finished, wanted = store.finished(), _wanted(study, options)
-    print(f"{'experiment':24} {'runs':>6} {'stored':>7} {'missing':>8}")
-    every: set[str] = set()
-    for name, configs in wanted.items():
-        ids = {c.run_id for c in configs}
-        every |= ids
-        print(f"{name:24} {len(ids):6} {len(ids & finished):7} {len(ids - finished):8}")
-    print(f"{'distinct':24} {len(every):6} {len(every & finished):7} {len(every - finished):8}")
+    records, finished = store.records(), store.finished()
+    lines = _counts(_wanted(study, options), finished)
+    runs = lines[-1][1]
+    each = {run_id: costs.cost(config) for run_id, config in runs.items()}
+    given = costs.Rate(options.rate, "as --rate says")
+    rate = given if options.rate else costs.rate([*runs.values()], records.values())
+    print(f"{COUNTS} {'steps':>9} {'Mtokens':>8} {'FLOPs':>8} {'hours':>7} {'left':>7}")
+    for line, ids in lines:
+        spent = sum((each[i] for i in ids), costs.Cost())
+        left = sum(each[i].flops for i in ids if i not in finished)
+        hours = " ".join(f"{_hours(flops / rate.flops):>7}" for flops in (spent.flops, left))
+        print(f"{line} {spent.steps:9,} {spent.tokens / 1e6:8,.1f} {spent.flops:8.1e} {hours}")
+    print("steps to hours: of the distinct runs, which no experiment above has; left: hours of the missing ones")
+    print(f"hours: at {rate.flops:.2g} FLOP/s, {rate.source}", *costs.assumptions(runs.values()), sep="\n")
     return 0
+
+
+COUNTS = f"{'experiment':24} {'runs':>6} {'distinct':>8} {'stored':>7} {'missing':>8}"
+
+
+def _counts(wanted: dict[str, list[RunConfig]], finished: set[str]) -> list[tuple[str, dict[str, RunConfig]]]:
+    """The lines under COUNTS, the last one for all together, each with its distinct runs by id."""
+    seen: dict[str, RunConfig] = {}
+    rows = []
+    for name, configs in wanted.items():
+        runs = {c.run_id: c for c in configs}
+        rows.append((name, len(runs), runs.keys(), {i: c for i, c in runs.items() if i not in seen}))
+        seen |= runs
+    rows.append(("all", sum(row[1] for row in rows), seen.keys(), seen))
+    return [
+        (f"{name:24} {count:6} {len(new):8} {len(ids & finished):7} {len(ids - finished):8}", new)
+        for name, count, ids, new in rows
+    ]
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.1f}" if hours >= 1 else f"{hours:.2f}"
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -61,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     study, store = _open(options)
     records = store.records()
-    _plan(options)
+    print(COUNTS, *(line for line, _ in _counts(_wanted(study, options), store.finished())), sep="\n")
     for status, count in sorted(Counter(r["status"] for r in records.values()).items()):
         print(f"{status}: {count}")
     failed = [r for r in records.values() if r["status"] == "failed"]
@@ -127,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     for name, function, about in (
-        ("plan", _plan, "Say which runs a study needs and which are stored."),
+        ("plan", _plan, "Say which runs a study needs, which are stored, and what they cost."),
         ("run", _run, "Do the runs of a study that are missing, and collect them into one Parquet file."),
         ("status", _status, "Say what is stored; 1 when a run failed."),
     ):
@@ -135,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("study", help="a name in studies/, or a TOML file")
         sub.add_argument("--experiment", action="append", help="one of the study's experiments (default: all)")
         sub.add_argument("--seeds", type=int, default=0, help="seeds per cell (default: the study's)")
+        if name == "plan":
+            sub.add_argument("--rate", type=float, default=0.0, help="FLOP/s to count hours with (default: measured)")
         if name == "run":
             sub.add_argument("--workers", type=int, default=0, help="processes of one thread (default: one a core)")
             sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")

@@ -28,12 +28,17 @@ class Plan:
     configs: list[RunConfig]  # with the intermediate runs that they start from before them
     choices: list[Choice]
 
-    def pending(self, known: Container[str] = ()) -> list[list[RunConfig]]:
-        """Of each choice, the runs of each candidate that are not in the plan or `known` anyway."""
+    def pending(self, known: Container[str] = ()) -> list[list[list[RunConfig]]]:
+        """Of each choice, each candidate's runs that are not in the plan or in `known` anyway."""
         here = {c.run_id for c in self.configs}
-        new = [[[c for c in runs if c.run_id not in here and c.run_id not in known] for runs in choice.candidates]
-               for choice in self.choices]  # fmt: skip
-        return [max(candidates, key=len) for candidates in new]
+        return [
+            [[c for c in runs if c.run_id not in here and c.run_id not in known] for runs in choice.candidates]
+            for choice in self.choices
+        ]
+
+    def count_pending(self, known: Container[str] = ()) -> int:
+        """Runs that searches must choose first; where candidates differ in number, the most."""
+        return sum(max(map(len, candidates)) for candidates in self.pending(known))
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,8 @@ def load(
     if train:
         run_all(about, [name], store, tasks=tasks, seeds=seeds, workers=workers, device=device)
         found = plan(about, name, tasks=tasks, seeds=seeds, records=store.records())
-    pending = sum(map(len, found.pending()))
-    return Experiment(about, found.tasks, found.seeds, found.configs, select(store, found.configs), pending)
+    runs = select(store, found.configs)
+    return Experiment(about, found.tasks, found.seeds, found.configs, runs, found.count_pending())
 
 
 def select(store: ResultStore, configs: Sequence[RunConfig]) -> pd.DataFrame:

@@ -63,6 +63,8 @@ GLUE = {
 }  # fmt: skip
 HUB_ROWS = {"rte": 2490, "mrpc": 3668, "stsb": 5749, "cola": 8551, "sst2": 67349, "qnli": 104743, "qqp": 363846,
             "mnli": 392702}  # fmt: skip  # training rows of nyu-mll/glue: fewer means a sample
+HUB_DEV_ROWS = {"qqp": 40430, "mnli": 9815}  # development rows there, of the tasks whose sample is cut in them too
+MEASURED_LENGTH = 128  # tokens at which examples are cut before their mean length is taken
 
 
 @dataclass(frozen=True)
@@ -233,23 +235,39 @@ def num_train(name: str, data: str = "") -> int:
     return HUB_ROWS[base] - (0 if base in SMALL else HELD_OUT // labels * labels)
 
 
-def describe(name: str) -> dict[str, object]:
-    """Counts and majority baselines of one task: the rows of Table 3, from the data.
+def describe(name: str, data: str = "", max_seq_length: int = MEASURED_LENGTH) -> dict[str, object]:
+    """Counts, majority baselines and lengths of one task: the rows of Table 3 and of `fewft plan`, from the data.
+
+    Args:
+        name, data: as for `load`.
+        max_seq_length: tokens of BERT's uncased vocabulary at which examples are cut, for their mean lengths.
 
     Paper: Appendix A, Table 3.
     """
-    data = load(name)
+    loaded = load(name, data)
     base = name.removesuffix("-1k")
+    lengths = {f"mean_tokens_{part}": _mean_tokens(getattr(loaded, part), max_seq_length) for part in PARTS}
     return {
         "task": name,
-        "num_train": len(data.train),
-        "num_validation": len(data.validation),
-        "num_test": len(data.test),
-        "metric": data.metric,
-        "majority_validation": majority_baseline(data.metric, data.validation.labels, data.majority),
-        "majority_test": majority_baseline(data.metric, data.test.labels, data.majority),
-        "source": data.source,
-        "train_rows": data.train_rows,
+        "num_train": len(loaded.train),
+        "num_validation": len(loaded.validation),
+        "num_test": len(loaded.test),
+        "metric": loaded.metric,
+        "majority_validation": majority_baseline(loaded.metric, loaded.validation.labels, loaded.majority),
+        "majority_test": majority_baseline(loaded.metric, loaded.test.labels, loaded.majority),
+        "source": loaded.source,
+        "train_rows": loaded.train_rows,
         "hub_train_rows": HUB_ROWS.get(base, 0),
-        "digest": data.digest,
+        **lengths,
+        "digest": loaded.digest,
     }
+
+
+PARTS = ("train", "validation", "test")
+
+
+def _mean_tokens(split: Split, max_seq_length: int) -> float:
+    """With the tokenizer of the bundled MiniLM, whose vocabulary is that of BERT's uncased models."""
+    from fewft.models import encode, load_tokenizer
+
+    return round(float(encode(load_tokenizer("bundled:minilm"), split, max_seq_length).lengths.mean()), 3)

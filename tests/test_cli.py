@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from fewft import experiments, studies
+from fewft import costs, environment, experiments, studies, sweep
 from fewft.cli import main
 from fewft.results import ResultStore
 
@@ -28,18 +29,48 @@ def store(study: str, tmp_path: Path, stored_run: Run) -> ResultStore:
     return store
 
 
-def test_plan_counts_what_is_stored(study: str, store: ResultStore, capsys: pytest.CaptureFixture) -> None:
+def test_plan_counts_what_is_stored_and_what_it_costs(
+    study: str, store: ResultStore, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "cost", lambda _: costs.Cost(10, 250_000, 3.6e15))
+    monkeypatch.setattr(costs, "measure", lambda _: (1e12, "a trial"))
+    monkeypatch.setattr(sweep, "cores", lambda: 2)
+    monkeypatch.setattr(environment, "pick_device", lambda _: torch.device("cpu"))
     assert main(["plan", study, "--results", str(store.parquet.parent)]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows[1:] == [  # distinct, stored, missing: 8 runs are in both
-        ["bias_correction", "12", "12", "0"], ["learning_rate_search", "24", "8", "16"], ["distinct", "28", "12", "16"],
-    ]  # fmt: skip
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in said[:4]] == [  # 8 runs are in both experiments
+        ["experiment", "runs", "distinct", "stored", "missing", "steps", "Mtokens", "FLOPs", "hours", "left"],
+        ["bias_correction", "12", "12", "12", "0", "120", "3.0", "4.3e+16", "6.0", "0.00"],
+        ["learning_rate_search", "24", "16", "8", "16", "160", "4.0", "5.8e+16", "8.0", "8.0"],
+        ["all", "36", "28", "12", "16", "280", "7.0", "1.0e+17", "14", "8.0"],
+    ]
+    assert said[5].startswith("hours: at 2e+12 FLOP/s") and said[5].endswith("2 worker processes; measured in a trial")
 
 
-def test_plan_of_a_part(study: str, capsys: pytest.CaptureFixture) -> None:
+def test_plan_of_a_part_at_a_given_rate(
+    study: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "measure", lambda _: pytest.fail("nothing is to be measured"))
     wanted = ["--experiment", "bias_correction", "--tasks", "rte-1k", "--seeds", "1", "--results", "none"]
-    assert main(["plan", study, *wanted]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].split() == ["distinct", "2", "0", "2"]
+    assert main(["plan", study, *wanted, "--rate", "1e12"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    total = said[2].split()
+    assert total[:6] == ["all", "2", "2", "0", "2", "192"] and total[-1] == "0.01"  # 2 of 16 TFLOP
+    assert "hours: at 1e+12 FLOP/s, as --rate says" in said
+
+
+@pytest.mark.parametrize("rate", ["-1", "nan"])
+def test_plan_refuses_a_rate_below_0(rate: str, study: str, capsys: pytest.CaptureFixture) -> None:
+    assert main(["plan", study, "--rate", rate]) == 2
+    assert f"rate: {rate}; accepted" in capsys.readouterr().err
+
+
+def test_status_counts_without_costs(
+    study: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "cost", lambda _: pytest.fail("status is to stay cheap"))
+    assert main(["status", study, "--results", "none"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["all", "36", "28", "0", "28"]
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "run"])

@@ -52,7 +52,7 @@ def stored(runs: list[RunConfig], score: Callable[[RunConfig], float]) -> dict[s
 def test_the_papers_grid_has_its_size(name: str, runs: int, pending: int) -> None:
     plan = experiments.plan(PAPER, name)
     assert len(plan.configs) == runs == len({c.run_id for c in plan.configs})
-    assert sum(map(len, plan.pending())) == pending
+    assert plan.count_pending() == pending
 
 
 def test_every_experiment_of_the_paper_is_there_and_shares_its_runs() -> None:
@@ -134,7 +134,7 @@ def test_longer_follows_the_scores_stage_by_stage(study: Study) -> None:
         (-1, 400): 2,
     }  # two tasks, one seed; 50 steps are fewer than three epochs
     # for each task: one more seed of standard's best, and Re-init's three cells, of which one gets one more
-    assert sum(map(len, first.pending())) == 2 * (1 + 3 + 1)
+    assert first.count_pending() == 2 * (1 + 3 + 1)
 
     records = stored(configs(study, "reinit"), lambda c: {1: 0.4, 2: 0.6}.get(c.reinit_layers, 0.9))
     records |= stored(first.configs, lambda c: {200: 0.7, 400: 0.5}.get(c.max_steps, 0.9))
@@ -143,7 +143,7 @@ def test_longer_follows_the_scores_stage_by_stage(study: Study) -> None:
     assert Counter((c.reinit_layers, c.max_steps, c.init_seed) for c in new) == {
         (-1, 200, 1): 2, (2, 0, 0): 2, (2, 200, 0): 2, (2, 400, 0): 2,
     }  # fmt: skip
-    assert sum(map(len, second.pending())) == 2
+    assert second.count_pending() == 2
 
     records |= stored(new, lambda c: {200: 0.1, 400: NEVER}.get(c.max_steps, 0.9))  # diverged: counts as 0
     third = experiments.plan(study, "longer", records=records)
@@ -165,6 +165,6 @@ def test_a_failed_run_keeps_a_choice_open(study: Study) -> None:
 def test_a_shorter_search_is_followed_by_more_seeds_of_its_best(study: Study) -> None:
     cut = replace(study, seeds={**study.seeds, "methods_search": 1, "methods": 3})
     plan = experiments.plan(cut, "methods", tasks="rte-1k")
-    assert len(plan.configs) == 3 + 6 + 5 + 4 + 4 and sum(map(len, plan.pending())) == 4 * 2
+    assert len(plan.configs) == 3 + 6 + 5 + 4 + 4 and plan.count_pending() == 4 * 2
     done = experiments.plan(cut, "methods", tasks="rte-1k", records=stored(plan.configs, lambda c: c.mixout_prob))
     assert Counter(c.mixout_prob for c in done.configs if c.mixout_prob)[0.9] == 3 and not done.choices
