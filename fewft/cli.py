@@ -5,11 +5,13 @@ import ast
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fewft import experiments, studies
 from fewft.config import RunConfig, UsageError
+from fewft.designs import EXPERIMENTS
 from fewft.results import ResultStore
 
 
@@ -39,38 +41,56 @@ def _plan(options: argparse.Namespace) -> int:
         raise UsageError(f"rate: {options.rate:g}; accepted: FLOP/s above 0, or 0 to measure them")
     study, store = _open(options)
     records, finished = store.records(), store.finished()
-    lines = _counts(_wanted(study, options), finished)
-    runs = lines[-1][1]
+    lines = _lines(_wanted(study, options, records), finished)
+    runs = lines[-1].new
     each = {run_id: costs.cost(config) for run_id, config in runs.items()}
     given = costs.Rate(options.rate, "as --rate says")
-    rate = given if options.rate else costs.rate([*runs.values()], records.values())
+    rate = given if options.rate or not runs else costs.rate([*runs.values()], records.values())
     print(f"{COUNTS} {'steps':>9} {'Mtokens':>8} {'FLOPs':>8} {'hours':>7} {'left':>7}")
-    for line, ids in lines:
-        spent = sum((each[i] for i in ids), costs.Cost())
-        left = sum(each[i].flops for i in ids if i not in finished)
-        hours = " ".join(f"{_hours(flops / rate.flops):>7}" for flops in (spent.flops, left))
+    for line in lines:
+        chosen = sum((costs.expected(candidates) for candidates in line.choices), costs.Cost())
+        spent = sum((each[i] for i in line.new), chosen)
+        left = sum((each[i].flops for i in line.new if i not in finished), chosen.flops)
+        hours = " ".join(f"{_hours(flops / rate.flops if flops else 0.0):>7}" for flops in (spent.flops, left))
         print(f"{line} {spent.steps:9,} {spent.tokens / 1e6:8,.1f} {spent.flops:8.1e} {hours}")
+    print("later: runs that a search must choose first, counted as the mean of its candidates")
     print("steps to hours: of the distinct runs, which no experiment above has; left: hours of the missing ones")
     print(f"hours: at {rate.flops:.2g} FLOP/s, {rate.source}", *costs.assumptions(runs.values()), sep="\n")
     return 0
 
 
-COUNTS = f"{'experiment':24} {'runs':>6} {'distinct':>8} {'stored':>7} {'missing':>8}"
+COUNTS = f"{'experiment':24} {'runs':>6} {'distinct':>8} {'later':>6} {'stored':>7} {'missing':>8}"
 
 
-def _counts(wanted: dict[str, list[RunConfig]], finished: set[str]) -> list[tuple[str, dict[str, RunConfig]]]:
-    """The lines under COUNTS, the last one for all together, each with its distinct runs by id."""
-    seen: dict[str, RunConfig] = {}
-    rows = []
-    for name, configs in wanted.items():
-        runs = {c.run_id: c for c in configs}
-        rows.append((name, len(runs), runs.keys(), {i: c for i, c in runs.items() if i not in seen}))
-        seen |= runs
-    rows.append(("all", sum(row[1] for row in rows), seen.keys(), seen))
-    return [
-        (f"{name:24} {count:6} {len(new):8} {len(ids & finished):7} {len(ids - finished):8}", new)
-        for name, count, ids, new in rows
-    ]
+@dataclass(frozen=True)
+class Line:
+    """An experiment's line under COUNTS, or that of all together."""
+
+    name: str
+    runs: int
+    later: int  # of them
+    stored: int
+    new: dict[str, RunConfig]  # by id, those that no line above has
+    choices: list[list[list[RunConfig]]]  # of each, each candidate's runs that no line above has
+
+    def __str__(self) -> str:
+        distinct = len(self.new) + sum(max(map(len, c)) for c in self.choices)
+        missing = self.runs - self.stored
+        return f"{self.name:24} {self.runs:6} {distinct:8} {self.later:6} {self.stored:7} {missing:8}"
+
+
+def _lines(plans: dict[str, experiments.Plan], finished: set[str]) -> list[Line]:
+    """A line an experiment, and the last one for the distinct runs of all."""
+    known = {c.run_id: c for plan in plans.values() for c in plan.configs}
+    lines, seen = [], dict[str, RunConfig]()
+    for name, plan in plans.items():
+        ids = {c.run_id: c for c in plan.configs}
+        new, later = {i: c for i, c in ids.items() if i not in seen}, plan.count_pending()
+        lines.append(Line(name, len(ids) + later, later, len(ids.keys() & finished), new, plan.pending(known)))
+        seen |= ids
+    choices = [choice for line in lines for choice in line.choices]
+    later = sum(plan.count_pending(known) for plan in plans.values())
+    return [*lines, Line("all, each once", len(seen) + later, later, len(seen.keys() & finished), seen, choices)]
 
 
 def _hours(seconds: float) -> str:
@@ -94,7 +114,7 @@ def _run(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     study, store = _open(options)
     records = store.records()
-    print(COUNTS, *(line for line, _ in _counts(_wanted(study, options), store.finished())), sep="\n")
+    print(COUNTS, *_lines(_wanted(study, options, records), store.finished()), sep="\n")
     for status, count in sorted(Counter(r["status"] for r in records.values()).items()):
         print(f"{status}: {count}")
     failed = [r for r in records.values() if r["status"] == "failed"]
@@ -143,9 +163,13 @@ def _open(options: argparse.Namespace) -> tuple[studies.Study, ResultStore]:
     return study, ResultStore(studies.root() / options.results, study.name)
 
 
-def _wanted(study: studies.Study, options: argparse.Namespace) -> dict[str, list[RunConfig]]:
-    names = options.experiment or list(experiments.EXPERIMENTS)
-    return {n: experiments.plan(study, n, tasks=options.tasks, seeds=options.seeds)[2] for n in names}
+def _wanted(
+    study: studies.Study, options: argparse.Namespace, records: dict[str, dict[str, Any]]
+) -> dict[str, experiments.Plan]:
+    return {
+        name: experiments.plan(study, name, tasks=options.tasks, seeds=options.seeds, records=records)
+        for name in options.experiment or EXPERIMENTS
+    }
 
 
 def _parser() -> argparse.ArgumentParser:

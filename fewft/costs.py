@@ -81,6 +81,14 @@ def cost(config: RunConfig) -> Cost:
     return Cost(steps, round(trained * sizes.lengths[0]), flops)
 
 
+def expected(candidates: Sequence[Sequence[RunConfig]]) -> Cost:
+    """The mean cost of the candidates of a choice, each of several runs."""
+    sums = [sum(map(cost, runs), Cost()) for runs in candidates]
+    whole = sum(sums, Cost())
+    n = max(1, len(sums))
+    return Cost(round(whole.steps / n), round(whole.tokens / n), whole.flops / n)
+
+
 def forward_flops(shape: Shape, tokens: float, length: float) -> float:
     """FLOPs of a forward pass over `tokens` in sequences of `length` tokens: linear layers, queries by keys, values."""
     return linear_flops(shape.weights, tokens) + 4.0 * shape.mixing * tokens * length

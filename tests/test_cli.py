@@ -24,7 +24,7 @@ def study(write_study: Callable[..., Path]) -> str:
 def store(study: str, tmp_path: Path, stored_run: Run) -> ResultStore:
     """Every run of bias_correction, done."""
     store = ResultStore(tmp_path / "results", "small")
-    for config in experiments.plan(studies.load(study), "bias_correction")[2]:
+    for config in experiments.plan(studies.load(study), "bias_correction").configs:
         store.add(stored_run(config))
     return store
 
@@ -36,15 +36,42 @@ def test_plan_counts_what_is_stored_and_what_it_costs(
     monkeypatch.setattr(costs, "measure", lambda _: (1e12, "a trial"))
     monkeypatch.setattr(sweep, "cores", lambda: 2)
     monkeypatch.setattr(environment, "pick_device", lambda _: torch.device("cpu"))
-    assert main(["plan", study, "--results", str(store.parquet.parent)]) == 0
+    two = ["--experiment", "bias_correction", "--experiment", "stability_map"]
+    assert main(["plan", study, *two, "--results", str(store.parquet.parent)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in said[:4]] == [  # 8 runs are in both experiments
-        ["experiment", "runs", "distinct", "stored", "missing", "steps", "Mtokens", "FLOPs", "hours", "left"],
-        ["bias_correction", "12", "12", "12", "0", "120", "3.0", "4.3e+16", "6.0", "0.00"],
-        ["learning_rate_search", "24", "16", "8", "16", "160", "4.0", "5.8e+16", "8.0", "8.0"],
-        ["all", "36", "28", "12", "16", "280", "7.0", "1.0e+17", "14", "8.0"],
+    head = [
+        "experiment",
+        "runs",
+        "distinct",
+        "later",
+        "stored",
+        "missing",
+        "steps",
+        "Mtokens",
+        "FLOPs",
+        "hours",
+        "left",
     ]
-    assert said[5].startswith("hours: at 2e+12 FLOP/s") and said[5].endswith("2 worker processes; measured in a trial")
+    assert [line.split() for line in said[:3]] == [  # 8 runs are in both experiments
+        head,
+        ["bias_correction", "12", "12", "0", "12", "0", "120", "3.0", "4.3e+16", "6.0", "0.00"],
+        ["stability_map", "24", "16", "0", "8", "16", "160", "4.0", "5.8e+16", "8.0", "8.0"],
+    ]
+    assert said[3].replace("all, each once", "all").split() == [
+        "all", "28", "28", "0", "12", "16", "280", "7.0", "1.0e+17", "14", "8.0",
+    ]  # fmt: skip
+    assert said[6].startswith("hours: at 2e+12 FLOP/s") and said[6].endswith("2 worker processes; measured in a trial")
+
+
+def test_plan_counts_what_a_search_will_choose(
+    study: str, store: ResultStore, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each task: standard has three cells of one run, and its best one more; Re-init the same once its L is known."""
+    monkeypatch.setattr(costs, "cost", lambda _: costs.Cost(10, 250_000, 3.6e15))
+    wanted = ["--experiment", "longer", "--results", str(store.parquet.parent), "--rate", "2e12"]
+    assert main(["plan", study, *wanted]) == 0
+    line = capsys.readouterr().out.splitlines()[1].split()
+    assert line == ["longer", "16", "16", "10", "2", "14", "160", "4.0", "5.8e+16", "8.0", "7.0"]
 
 
 def test_plan_of_a_part_at_a_given_rate(
@@ -54,8 +81,8 @@ def test_plan_of_a_part_at_a_given_rate(
     wanted = ["--experiment", "bias_correction", "--tasks", "rte-1k", "--seeds", "1", "--results", "none"]
     assert main(["plan", study, *wanted, "--rate", "1e12"]) == 0
     said = capsys.readouterr().out.splitlines()
-    total = said[2].split()
-    assert total[:6] == ["all", "2", "2", "0", "2", "192"] and total[-1] == "0.01"  # 2 of 16 TFLOP
+    total = said[2].removeprefix("all, each once").split()
+    assert total[:6] == ["2", "2", "0", "0", "2", "192"] and total[-1] == "0.01"  # 2 of 16 TFLOP
     assert "hours: at 1e+12 FLOP/s, as --rate says" in said
 
 
@@ -69,17 +96,17 @@ def test_status_counts_without_costs(
     study: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(costs, "cost", lambda _: pytest.fail("status is to stay cheap"))
-    assert main(["status", study, "--results", "none"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].split() == ["all", "36", "28", "0", "28"]
+    assert main(["status", study, "--experiment", "bias_correction", "--results", "none"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[-5:] == ["12", "12", "0", "0", "12"]
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "run"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["minilmm"], "study: 'minilmm' is not known (did you mean 'minilm'?); accepted: demo, minilm"),
-        (["minilm", "--experiment", "nosuch"], "accepted: bias_correction, learning_rate_search"),
-        (["minilm", "--tasks", "qqp"], "accepted: cola-1k, mrpc-1k, rte-1k, stsb-1k"),
+        (["minilmm"], "study: 'minilmm' is not known (did you mean 'minilm'?); accepted: demo, minilm, mpnet, paper"),
+        (["minilm", "--experiment", "nosuch"], "accepted: bias_correction, distances"),
+        (["minilm", "--tasks", "qqp"], "tasks: 'qqp' is not known (did you mean 'qqp-1k'?); accepted: cola, cola-1k"),
         (["minilm", "--seeds", "-1"], "seeds: -1"),
     ],
 )
@@ -105,7 +132,7 @@ def test_status_is_1_when_a_run_failed(
     command = ["status", study, "--results", str(store.parquet.parent)]
     assert main(command) == 0
     assert "ok: 12" in capsys.readouterr().out
-    config = experiments.plan(studies.load(study), "bias_correction")[2][0]
+    config = experiments.plan(studies.load(study), "bias_correction").configs[0]
     store.add(stored_run(config, status="failed", reason="OSError: no space"))
     assert main(command) == 1
     said = capsys.readouterr().out
@@ -137,7 +164,7 @@ def test_data_stores_and_prints_a_row_a_task(tmp_path: Path, capsys: pytest.Capt
     ("parameters", "message"),
     [
         ({"sedes": "3"}, "'sedes' is not known (did you mean 'seeds'?); accepted: "),
-        ({"study": "nosuch"}, "study: 'nosuch' is not known; accepted: demo, minilm"),
+        ({"study": "nosuch"}, "study: 'nosuch' is not known; accepted: demo, minilm, mpnet, paper"),
         ({"seeds": "three"}, "parameter seeds: 'three' is str; accepted: int"),
         ({"train": "1"}, "parameter train: 1 is int; accepted: bool"),
         ({"study": "demo", "sedes": "3"}, "'sedes' is not known"),

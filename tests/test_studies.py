@@ -103,9 +103,9 @@ def test_a_wrong_study_is_refused(write_study: Write, changes: dict[str, Any], m
 
 
 def test_an_unknown_study_is_named_with_the_accepted_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="study: 'minilmm'.*'minilm'.*accepted: demo, minilm"):
+    with pytest.raises(UsageError, match="study: 'minilmm'.*'minilm'.*accepted: demo, minilm, mpnet, paper"):
         load("minilmm")
-    with pytest.raises(UsageError, match="no file '.*none.toml'.*demo, minilm"):
+    with pytest.raises(UsageError, match="no file '.*none.toml'.*demo, minilm, mpnet, paper"):
         load(str(tmp_path / "none.toml"))
 
 
