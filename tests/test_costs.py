@@ -32,7 +32,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 # --- FLOPs --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("model", ["random:bert-tiny", "random:roberta-tiny", "random:distilbert-tiny"])
+@pytest.mark.parametrize("model", ["random:bert-tiny", "random:roberta-tiny"])
 @pytest.mark.parametrize("blocks", [0, 2])
 def test_flops_are_those_that_torch_counts(model: str, blocks: int) -> None:
     made = models.pretrained(model, blocks, 2).model
@@ -54,11 +54,11 @@ def test_a_step_of_bert_large_on_rte() -> None:
     assert work == pytest.approx(3.9e12, rel=0.01)
 
 
-@pytest.mark.parametrize("changes", [{}, {"max_steps": 25, "num_evals": 3}, {"num_hidden_layers": 1}])
+@pytest.mark.parametrize("changes", [{}, {"max_steps": 13, "num_evals": 3, "num_hidden_layers": 1}])
 def test_a_runs_cost_is_what_it_then_does(changes: dict[str, int]) -> None:
     config = replace(TINY, **changes)
     found, done = costs.cost(config), fine_tune(config, device="cpu")
-    assert found.steps == len(done.train_loss) == (25 if "max_steps" in changes else 10)
+    assert found.steps == len(done.train_loss) == (13 if "max_steps" in changes else 10)
     assert found.tokens == pytest.approx(done.tokens, rel=0.02 if "max_steps" in changes else 1e-3)
     shape, sizes = costs.shape_of(config), costs.sizes_of(config.task, "", 128)
     means, trained = sizes.lengths, done.tokens / sizes.lengths[0]
