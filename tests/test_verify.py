@@ -63,7 +63,7 @@ CHANGES: dict[str, Callable[[Record], Record]] = {  # what is said of it: what w
     "DIFFERS: status 'diverged' | 'ok'": lambda r: {**r, "status": "diverged"},
     "DIFFERS: the data differ (data_digest '0' | '": lambda r: {**r, "data_digest": "0"},
     "DIFFERS: its settings, or the data files they name": lambda r: {**r, "learning_rate": 2e-3},
-    "within tolerance: largest loss difference 0.0002": lambda r: with_loss({**r, **ELSEWHERE}, 2e-4),
+    "within tolerance: largest loss difference 2e-05": lambda r: with_loss({**r, **ELSEWHERE}, 2e-5),
     "DIFFERS: a loss of the first 10 steps 0.02 apart (limit": lambda r: with_loss({**r, **ELSEWHERE}, 2e-2),
 }
 
