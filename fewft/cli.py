@@ -1,4 +1,7 @@
-"""The command line: `fewft plan | run | status | data | build | bench`; 0 on success, 1 on a finding, 2 on a wrong call."""
+"""The command line: `fewft plan | run | status | verify | merge | data | build | bench`.
+
+0 on success, 1 on a finding, 2 on a wrong call.
+"""
 
 import argparse
 import ast
@@ -18,6 +21,7 @@ from fewft.results import ResultStore
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     from fewft.book import BookError
+    from fewft.merge import ConflictError
     from fewft.sweep import SweepError
 
     options = _parser().parse_args(arguments)
@@ -26,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"fewft: {error}", file=sys.stderr)
         return 2
-    except (BookError, SweepError, OSError) as error:
+    except (BookError, ConflictError, SweepError, OSError) as error:
         print(f"fewft: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -123,6 +127,34 @@ def _status(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _verify(options: argparse.Namespace) -> int:
+    from fewft.verify import verify
+
+    study, store = _open(options)
+    checks, left_out = verify(
+        study, store, sample=options.sample, seed=options.seed, tasks=options.tasks, device=options.device,
+        workers=options.workers,
+    )  # fmt: skip
+    for check in checks:
+        print(f"{check.run_id} {check.task}: {check.said}")
+    agreeing = sum(check.agrees for check in checks)
+    print(f"{study.name}: {agreeing} of {len(checks)} runs agree (chosen with seed {options.seed})")
+    for reason, count in left_out.items():
+        print(f"not comparable: {count} {reason}")
+    return 0 if agreeing == len(checks) else 1
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from fewft.merge import merge
+
+    done = merge(options.first, options.others)
+    print(
+        f"{options.first}: {done.added} added, {done.replaced} in place of failed ones, {done.known} already there; "
+        f"{done.total} runs are stored"
+    )
+    return 0
+
+
 def _data(options: argparse.Namespace) -> int:
     table = experiments.record_datasets(options.tasks, results=options.results)
     print(table.drop(columns="digest").to_string(index=False))
@@ -195,8 +227,11 @@ def _parser() -> argparse.ArgumentParser:
         if name == "plan":
             sub.add_argument("--rate", type=float, default=0.0, help="FLOP/s to count hours with (default: measured)")
         if name == "run":
-            sub.add_argument("--workers", type=int, default=0, help="processes of one thread (default: one a core)")
-            sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+            _add_machine(sub)
+    _add_verify(command("verify", _verify, "Train some stored runs again and compare; 1 when one differs."))
+    _add_merge(
+        commands.add_parser("merge", help="Add the runs of other Parquet files to the first; 1 when two differ.")
+    )
     command("data", _data, "Store the counts and majority baselines of the data sets (Table 3).")
     build = commands.add_parser("build", help="Execute the notebooks and build the book.")
     build.set_defaults(command=_build)
@@ -208,6 +243,24 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--out", default="", help="folder of the book (default: _book)")
     _add_bench(commands.add_parser("bench", help="Measure our speed beside transformers.Trainer's."))
     return parser
+
+
+def _add_verify(verify: argparse.ArgumentParser) -> None:
+    verify.add_argument("study", help="a name in studies/, or a TOML file")
+    verify.add_argument("--sample", type=int, default=5, help="how many, chosen at random (default: 5)")
+    verify.add_argument("--seed", type=int, default=0, help="of the choice (default: 0)")
+    _add_machine(verify)
+
+
+def _add_merge(merge: argparse.ArgumentParser) -> None:
+    merge.set_defaults(command=_merge)
+    merge.add_argument("first", help="a study's Parquet file, made if there is none")
+    merge.add_argument("others", nargs="+", help="files whose runs are added")
+
+
+def _add_machine(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--workers", type=int, default=0, help="processes of one thread (default: one a core)")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:

@@ -1,8 +1,11 @@
 """Stored runs: one atomic JSON file a run while running, one Parquet file a study for sharing."""
 
 import json
+import math
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,11 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from fewft.config import UsageError
+
+CIRCUMSTANCES = {  # columns that say where, when and how a run was done, not what came out; `data` holds paths
+    "data", "reason", "seconds", "train_seconds", "tokens", "packed", "captured", "data_source", "core_version",
+    "torch_version", "transformers_version", "python_version", "device", "threads", "commit", "started",
+}  # fmt: skip
 
 
 class ResultStore:
@@ -35,7 +43,7 @@ class ResultStore:
         Raises:
             UsageError: a file that is not what this store writes.
         """
-        found = {row["run_id"]: row for row in _read_parquet(self.parquet)}
+        found = {row["run_id"]: row for row in read_parquet(self.parquet)}
         for path in sorted(self.folder.glob("*.json")):
             try:
                 record = json.loads(path.read_bytes())
@@ -62,24 +70,57 @@ class ResultStore:
 
     def collect(self) -> int:
         """Move the JSON files into the Parquet file; how many runs it then holds."""
+        with self.rewriting() as records:
+            return len(records)
+
+    @contextmanager
+    def rewriting(self) -> Iterator[dict[str, dict[str, Any]]]:
+        """All runs by id, under the store's lock; with the changes made to them they become the Parquet file."""
         self.parquet.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.parquet.with_suffix(".lock")):
             files = {path: path.stat().st_mtime_ns for path in self.folder.glob("*.json")}
             records = self.records()
-            if files:
-                columns = dict.fromkeys(name for record in records.values() for name in record)
-                rows = [{c: records[run_id].get(c) for c in columns} for run_id in sorted(records)]
-                table = pa.Table.from_pylist(rows)  # alone, it would keep the columns of the first row only
-                sink = pa.BufferOutputStream()
-                pq.write_table(table, sink, compression="zstd")
-                replace_file(self.parquet, sink.getvalue().to_pybytes())
+            before = dict(records)
+            yield records
+            if files or records != before:
+                replace_file(self.parquet, _to_parquet(records))
             for path, written in files.items():
                 if path.is_file() and path.stat().st_mtime_ns == written:  # else it holds a newer run by now
                     path.unlink()
-        return len(records)
 
 
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """Columns in which two records of one run have another outcome or description; NaN equals NaN.
+
+    CIRCUMSTANCES do not count, and neither does a column that one of the two lacks, written before there was one.
+    """
+    both = [name for name in first if name in second and name not in CIRCUMSTANCES]
+    return [n for n in both if None not in (first[n], second[n]) and not _same(first[n], second[n])]
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if isinstance(first, float) and isinstance(second, float) and math.isnan(first):
+        return math.isnan(second)
+    return first == second
+
+
+def _to_parquet(records: dict[str, dict[str, Any]]) -> bytes:
+    columns = dict.fromkeys(name for record in records.values() for name in record)
+    rows = [{c: records[run_id].get(c) for c in columns} for run_id in sorted(records)]
+    table = pa.Table.from_pylist(rows)  # alone, it would keep the columns of the first row only
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """The runs of a Parquet file, in its order; none if there is no such file.
+
+    Raises:
+        UsageError: a file that is not what this store writes.
+    """
     if not path.is_file():
         return []
     try:

@@ -152,6 +152,44 @@ def test_a_damaged_store_is_refused(study: str, store: ResultStore, capsys: pyte
     assert "abc.json' is damaged" in capsys.readouterr().err
 
 
+def test_merge_ends_0_or_with_a_finding_1(
+    study: str, store: ResultStore, stored_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    store.collect()
+    config = experiments.plan(studies.load(study), "bias_correction")[2][0]
+    other = ResultStore(tmp_path, "other")
+    other.add(stored_run(config, test_best=0.1))
+    other.collect()
+    new = str(tmp_path / "new.parquet")
+    assert main(["merge", new, str(store.parquet)]) == 0
+    assert capsys.readouterr().out == (
+        f"{new}: 12 added, 0 in place of failed ones, 0 already there; 12 runs are stored\n"
+    )
+    assert main(["merge", new, str(other.parquet)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("fewft: 1 conflict, nothing was written\n")
+    assert f"{config.run_id} rte-1k: test_best 0.55 | 0.1\n" in said.err and new in said.err
+    other.parquet.write_bytes(b"PAR1")
+    assert main(["merge", new, str(other.parquet)]) == 2
+    assert "other.parquet' cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch"], "study: 'nosuch' is not known"),
+        (["minilm", "--results", "none"], "study: 'minilm' has no run to verify (none is stored); accepted: "),
+        (["minilm", "--sample", "0"], "sample: 0; accepted: 1 or more"),
+        (["minilm", "--tasks", "qqp"], "accepted: cola-1k, mrpc-1k, rte-1k, stsb-1k"),
+        (["minilm", "--device", "tpu"], "device: 'tpu' is not here"),
+    ],
+)
+def test_a_wrong_verify_ends_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    assert main(["verify", *arguments]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
+
+
 def test_data_stores_and_prints_a_row_a_task(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["data", "--tasks", "bundled:entailment", "--results", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["bundled:entailment", "320", "120", "120"]
@@ -189,7 +227,7 @@ def test_build_refuses_a_wrong_parameter(
 
 def test_the_command_line_starts_without_the_heavy_libraries(root: Path) -> None:
     heavy = {"torch", "transformers", "matplotlib", "seaborn", "datasets", "papermill", "nbformat", "myst_nb"}
-    modules = ["cli", "book", "sweep"]  # and what these import, all the way down
+    modules = ["cli", "book", "verify"]  # and what these import, all the way down
     for module in modules:
         for node in ast.parse((root / "fewft" / f"{module}.py").read_text("utf8")).body:
             before = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""

@@ -67,7 +67,7 @@ for module in sys.argv[2].split(","):
 @pytest.mark.parametrize(
     ("blocked", "modules"),
     [
-        ("torch,transformers,datasets", "fewft.cli,fewft.experiments,fewft.tables,fewft.plots,fewft.book,fewft.sweep"),
+        ("torch,transformers,datasets", "fewft.cli,fewft.experiments,fewft.tables,fewft.plots,fewft.book,fewft.verify"),
         (
             "datasets,papermill,nbformat,myst_nb,matplotlib,IPython",
             "fewft.cli,fewft.train,fewft.sweep,fewft.experiments",

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fewft.config import RunConfig, UsageError
-from fewft.results import ResultStore
+from fewft.merge import ConflictError, Merged, merge
+from fewft.results import ResultStore, differences
 
 ROOT = Path(__file__).parents[1]
 STORED = sorted((ROOT / "results").glob("*.parquet"))
@@ -136,6 +137,131 @@ def test_a_full_disk_leaves_what_was_there(
     with pytest.raises(OSError, match="No space left"):
         store.collect()
     assert {path: path.read_bytes() for path in store.parquet.parent.rglob("*") if path.is_file()} == before
+
+
+# --- several files into one ---------------------------------------------------------------------------------------
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """A Parquet file of its own with these records."""
+
+    def file(name: str, *records: dict[str, Any]) -> Path:
+        store = ResultStore(tmp_path, name)
+        for record in records:
+            store.add(record)
+        store.collect()
+        return store.parquet
+
+    return file
+
+
+def runs(path: Path) -> dict[str, dict[str, Any]]:
+    return ResultStore(path.parent, path.stem).records()
+
+
+def test_merging_adds_what_is_not_there(write: Callable[..., Path], stored_run: Run, tmp_path: Path) -> None:
+    a, b, c = (stored_run(config) for config in CONFIGS)
+    first, second, third = write("first", a), write("second", a, b), write("third", b, c)
+    before = second.read_bytes(), third.read_bytes()
+    assert merge(first, [second, third]) == Merged(added=2, known=2, total=3)
+    assert text(runs(first)) == text({r["run_id"]: r for r in (a, b, c)})
+    assert (second.read_bytes(), third.read_bytes()) == before
+    written = first.read_bytes()
+    assert merge(first, [first, second]) == Merged(known=5, total=3) and first.read_bytes() == written
+    new = tmp_path / "folder" / "new.parquet"
+    assert merge(new, [first]) == Merged(added=3, total=3) and text(runs(new)) == text(runs(first))
+
+
+def test_merging_keeps_columns_that_one_file_lacks(write: Callable[..., Path], stored_run: Run) -> None:
+    old, new = stored_run(CONFIGS[0]), stored_run(CONFIGS[0], captured=False, l2=[0.5, 0.25])
+    first = write("first", old)
+    second = write("second", new, stored_run(CONFIGS[1], captured=False, l2=[0.5]))
+    assert merge(first, [second]) == Merged(added=1, known=1, total=2)
+    assert runs(first)[CONFIGS[1].run_id]["l2"] == [0.5] and runs(first)[CONFIGS[0].run_id]["l2"] is None
+    assert merge(second, [first]) == Merged(known=2, total=2)
+
+
+def test_where_and_how_fast_a_run_was_done_is_no_conflict(write: Callable[..., Path], stored_run: Run) -> None:
+    here = {"device": "a CPU", "threads": 1, "commit": "a", "started": "2025", "seconds": 1.0, "data": "{}"}
+    there = {"device": "a GPU", "threads": 8, "commit": "b", "started": "2026", "seconds": 2.0, "data": ""}
+    first = write("first", stored_run(CONFIGS[0], **here))
+    assert merge(first, [write("second", stored_run(CONFIGS[0], **there))]) == Merged(known=1, total=1)
+    assert runs(first)[CONFIGS[0].run_id]["device"] == "a CPU"
+
+
+CHANGES = [
+    ({"test_best": 0.75}, "test_best 0.55 | 0.75"),
+    ({"status": "diverged", "test_last": math.nan}, "status 'ok' | 'diverged'; test_last 0.5 | nan"),
+    ({"train_loss": [0.7, 0.6000001]}, "train_loss[1] 0.6 | 0.6000001"),
+    ({"val_scores": [0.6, 0.5]}, "val_scores[1] nan | 0.5"),
+    ({"train_loss": [0.7]}, "train_loss of 2 | 1 entries"),
+    ({"learning_rate": 0.5}, "learning_rate 2e-05 | 0.5"),
+    ({"learning_rate": 0.5, "best_val": 0.1, "test_best": 0.1, "test_last": 0.1, "best_step": 1}, "; 2 more columns"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), CHANGES, ids=[said for _, said in CHANGES])
+def test_a_conflict_is_shown_and_nothing_is_written(
+    write: Callable[..., Path], stored_run: Run, changes: dict[str, Any], said: str
+) -> None:
+    first = write("first", stored_run(CONFIGS[0], device="a CPU", commit="abc"))
+    pending = ResultStore(first.parent, "first")
+    pending.add(stored_run(CONFIGS[2]))
+    second = write("second", stored_run(CONFIGS[1]), stored_run(CONFIGS[0], device="a GPU", **changes))
+    before = first.read_bytes()
+    with pytest.raises(ConflictError) as conflict:
+        merge(first, [second])
+    lines = str(conflict.value).splitlines()
+    assert lines[0] == "1 conflict, nothing was written" and len(lines) == 3
+    assert lines[1].startswith(f"{CONFIGS[0].run_id} rte-1k: ") and said in lines[1]
+    assert lines[2].strip() == f"{first} (a CPU, commit abc) | {second} (a GPU, commit not known)"
+    assert first.read_bytes() == before and pending.has(CONFIGS[2].run_id)
+
+
+def test_two_added_files_can_conflict_and_so_can_a_run_not_yet_collected(
+    write: Callable[..., Path], stored_run: Run, tmp_path: Path
+) -> None:
+    second, third = write("second", stored_run(CONFIGS[0])), write("third", stored_run(CONFIGS[0], test_best=0.1))
+    with pytest.raises(ConflictError, match=re.escape(f"{second} (device not known")):
+        merge(tmp_path / "first.parquet", [second, third])
+    assert not (tmp_path / "first.parquet").exists()
+    ResultStore(tmp_path, "first").add(stored_run(CONFIGS[0]))
+    with pytest.raises(ConflictError):
+        merge(tmp_path / "first.parquet", [third])
+    assert merge(tmp_path / "first.parquet", [second]) == Merged(known=1, total=1)
+    assert len(runs(tmp_path / "first.parquet")) == 1
+
+
+def test_a_failed_run_gives_way(write: Callable[..., Path], stored_run: Run) -> None:
+    good = [stored_run(config) for config in CONFIGS]
+    failed = [{**run, "status": "failed", "test_best": math.nan} for run in good]
+    first, second = write("first", failed[0], good[1], failed[2]), write("second", good[0], failed[1], failed[2])
+    ResultStore(first.parent, "first").add(failed[0])  # a file that would go before the Parquet row
+    assert merge(first, [second]) == Merged(replaced=1, known=2, total=3)
+    assert text(runs(first)) == text({r["run_id"]: r for r in (*good[:2], failed[2])})
+
+
+def test_files_that_cannot_be_merged_are_named(write: Callable[..., Path], stored_run: Run, tmp_path: Path) -> None:
+    first, damaged, other = write("first", stored_run(CONFIGS[0])), tmp_path / "damaged.parquet", tmp_path / "b.parquet"
+    damaged.write_bytes(first.read_bytes()[:-9])
+    pq.write_table(pa.table({"run_id": ["a"]}), other)
+    before = first.read_bytes()
+    for paths, message in (
+        ([first, tmp_path / "none.parquet"], "none.parquet'; accepted: a study's Parquet file"),
+        ([first, damaged], "damaged.parquet' cannot be read"),
+        ([damaged, first], "damaged.parquet' cannot be read"),
+        ([first, other], "b.parquet' has rows without 'task'"),
+        ([tmp_path / "first", first], "accepted: a name that ends in .parquet"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(message)):
+            merge(paths[0], paths[1:])
+    assert first.read_bytes() == before
+
+
+def test_differences_go_by_value() -> None:
+    nan = float("nan")
+    one = {"a": 1.0, "b": [nan, [1.0, nan]], "c": nan, "d": None, "seconds": 1.0}
+    assert differences(one, {**one, "a": 1, "b": [nan, [1.0, nan]], "c": float("nan"), "d": 3, "seconds": 2.0}) == []
+    assert differences(one, {"a": nan, "b": [nan, [nan, 1.0]], "c": 0.0, "e": 1}) == ["a", "b", "c"]
 
 
 @pytest.mark.skipif(not STORED, reason="results/ has no Parquet file")
