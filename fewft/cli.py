@@ -46,11 +46,14 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fewft.sweep import sweep
+    from fewft.sweep import shard, sweep
 
     study, store = _open(options)
-    configs = [c for part in _wanted(study, options).values() for c in part]
-    done = sweep(configs, store, workers=options.workers, device=options.device)
+    configs = shard([c for part in _wanted(study, options).values() for c in part], options.shard)
+    done = sweep(
+        configs, store, workers=options.workers, device=options.device, executor=options.executor,
+        address=options.address, gpus=getattr(study, "gpus_per_run", 0.0),
+    )  # fmt: skip
     store.collect()
     counts = Counter(d.status for d in done)
     said = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing was missing"
@@ -136,8 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--experiment", action="append", help="one of the study's experiments (default: all)")
         sub.add_argument("--seeds", type=int, default=0, help="seeds per cell (default: the study's)")
         if name == "run":
-            sub.add_argument("--workers", type=int, default=0, help="processes of one thread (default: one a core)")
-            sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+            _add_run(sub)
     command("data", _data, "Store the counts and majority baselines of the data sets (Table 3).")
     build = commands.add_parser("build", help="Execute the notebooks and build the book.")
     build.set_defaults(command=_build)
@@ -149,6 +151,17 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--out", default="", help="folder of the book (default: _book)")
     _add_bench(commands.add_parser("bench", help="Measure our speed beside transformers.Trainer's."))
     return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    for name, default, about in (
+        ("--workers", 0, "runs at once, each with one thread (default: one a core; on Ray what the nodes hold)"),
+        ("--device", "auto", "auto, cpu, cuda or cuda:N (default: auto)"),
+        ("--shard", "", "i/n: the i-th of n parts, each for a machine of its own (default: all)"),
+        ("--executor", "local", "local or ray (default: local)"),
+        ("--address", "", "of a running Ray (default: one of our own, on this machine)"),
+    ):
+        run.add_argument(name, default=default, type=type(default), help=about)
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
