@@ -103,15 +103,24 @@ def _hours(seconds: float) -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fewft.sweep import sweep
+    from fewft.sweep import Done, shard, sweep
 
     study, store = _open(options)
-    configs = [c for part in _wanted(study, options).values() for c in part]
-    done = sweep(configs, store, workers=options.workers, device=options.device)
+    names = options.experiment or list(EXPERIMENTS)
+
+    def do(configs: list[RunConfig]) -> list[Done]:
+        return sweep(
+            shard(configs, options.shard), store, workers=options.workers, device=options.device,
+            executor=options.executor, address=options.address, gpus=study.gpus_per_run,
+        )  # fmt: skip
+
+    done = experiments.run_all(study, names, store, do, tasks=options.tasks, seeds=options.seeds)
     store.collect()
+    all_ = _lines(_wanted(study, options, store.records()), store.finished())[-1]
     counts = Counter(d.status for d in done)
     said = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing was missing"
-    print(f"{study.name}: {said}; {len({c.run_id for c in configs} & store.finished())} runs are stored")
+    waiting = f"; {all_.later} wait for runs that a search still lacks" if all_.later else ""
+    print(f"{study.name}: {said}; {all_.stored} of {all_.runs} runs are stored{waiting}")
     return 1 if counts["failed"] else 0
 
 
@@ -227,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "plan":
             sub.add_argument("--rate", type=float, default=0.0, help="FLOP/s to count hours with (default: measured)")
         if name == "run":
-            _add_machine(sub)
+            _add_run(sub)
     _add_verify(command("verify", _verify, "Train some stored runs again and compare; 1 when one differs."))
     _add_merge(
         commands.add_parser("merge", help="Add the runs of other Parquet files to the first; 1 when two differ.")
@@ -259,8 +268,18 @@ def _add_merge(merge: argparse.ArgumentParser) -> None:
 
 
 def _add_machine(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--workers", type=int, default=0, help="processes of one thread (default: one a core)")
+    sub.add_argument("--workers", type=int, default=0, help="runs at once, of one thread (default: one a core)")
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    _add_machine(run)
+    for name, default, about in (
+        ("--shard", "", "i/n: the i-th of n parts, each for a machine of its own (default: all)"),
+        ("--executor", "local", "local or ray (default: local)"),
+        ("--address", "", "of a running Ray (default: one of our own, on this machine)"),
+    ):
+        run.add_argument(name, default=default, help=about)
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
 """The runs that an experiment asks for, and those that are there."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,22 +97,28 @@ def _scores(records: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def run_all(
-    study: Study, names: Sequence[str], store: ResultStore, *, tasks: str = "", seeds: int = 0, workers: int = 0,
-    device: str = "auto",
+    study: Study, names: Sequence[str], store: ResultStore, do: Callable[[list[RunConfig]], list["Done"]], *,
+    tasks: str = "", seeds: int = 0,
 ) -> list["Done"]:  # fmt: skip
-    """Do the missing runs of experiments, then those that their searches choose, until none is missing.
+    """Do the missing runs of experiments, then those that their searches choose, until there is nothing new to do.
 
-    Args, Raises: as `plan` and `sweep`.
+    Args:
+        study, names, tasks, seeds: as for `plan`.
+        store: where finished runs are, and go.
+        do: does those of a list of runs that are missing, as `sweep` does, and says what came of them.
+
+    Raises:
+        UsageError: as `plan`.
     """
-    from fewft.sweep import sweep
-
     done: list[Done] = []
+    known = -1
     while True:
         plans = [plan(study, name, tasks=tasks, seeds=seeds, records=store.records()) for name in names]
-        more = sweep([c for p in plans for c in p.configs], store, workers=workers, device=device)
-        done += more
-        if not any(d.status != "failed" for d in more):
+        wanted = list({c.run_id: c for p in plans for c in p.configs}.values())
+        if len(wanted) == known:  # no search has chosen since
             return done
+        known = len(wanted)
+        done += do(wanted)
 
 
 def load(
@@ -137,7 +144,10 @@ def load(
     store = ResultStore(studies.root() / Path(results), about.name)
     found = plan(about, name, tasks=tasks, seeds=seeds, records=store.records())
     if train:
-        run_all(about, [name], store, tasks=tasks, seeds=seeds, workers=workers, device=device)
+        from fewft.sweep import sweep
+
+        do = partial(sweep, store=store, workers=workers, device=device)
+        run_all(about, [name], store, do, tasks=tasks, seeds=seeds)
         found = plan(about, name, tasks=tasks, seeds=seeds, records=store.records())
     runs = select(store, found.configs)
     return Experiment(about, found.tasks, found.seeds, found.configs, runs, found.count_pending())

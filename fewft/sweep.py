@@ -1,7 +1,8 @@
-"""Many runs on worker processes of one thread each; what is stored is not done again."""
+"""Many runs on worker processes of one thread each, or on Ray; what is stored is not done again."""
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -10,17 +11,20 @@ import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
-from fewft.config import RunConfig, UsageError
+from fewft.config import METHODS, RunConfig, UsageError, check_choice
 from fewft.results import ResultStore
 
 if TYPE_CHECKING:
     import torch
 
+EXECUTORS = ("local", "ray")
 WORKER_ENVIRONMENT = {  # read when a worker starts
     "OMP_NUM_THREADS": "1",
     # glibc: small freed pieces kept apart scatter the large ones (0.3 GB more a worker), and memory that goes back to
@@ -44,42 +48,70 @@ class Done:
     seconds: float
 
 
-def sweep(configs: Sequence[RunConfig], store: ResultStore, *, workers: int = 0, device: str = "auto") -> list[Done]:
-    """Do the runs that are not in the store yet. Each is on the disk before its worker starts the next.
+class Executor(Protocol):
+    """Where runs are done."""
+
+    slots: int  # runs that it is given at once
+
+    def submit(self, config: RunConfig, keep: bool) -> Future[Any]:
+        """Start a run, or put it in line; `keep` as for `fine_tune`."""
+
+    def finish(self, config: RunConfig, future: Future[Any]) -> Done:
+        """What came of a run whose future is done; it is in the store by then."""
+
+    def close(self) -> None:
+        """End everything that still runs."""
+
+
+def sweep(
+    configs: Sequence[RunConfig], store: ResultStore, *, workers: int = 0, device: str = "auto",
+    executor: str = "local", address: str = "", gpus: float = 0.0,
+) -> list[Done]:  # fmt: skip
+    """Do the runs that are not in the store yet, and the intermediate runs that these need.
 
     Args:
         configs: the runs wanted, the longest done first; several with the same id count once.
         store: where finished runs are, and go.
-        workers: processes of one thread each; 0: one per core that this process may use, on a GPU one.
-        device: as for `fine_tune`.
+        workers: runs at once; 0: one per core that this process may use, on a GPU one; on Ray what the nodes hold.
+        device: as for `fine_tune`; on Ray without an index.
+        executor: local (processes of one thread each) or ray.
+        address: of a running Ray; empty: one of our own, on this machine.
+        gpus: on Ray, those that a run takes; a part of 1 where several share one.
 
     Raises:
-        UsageError: a wrong task, model or device in any of the runs, before the first one starts.
-        SweepError: a worker was killed.
+        UsageError: a wrong argument, or a wrong task, model or device in any of the runs, before the first one starts.
+        SweepError: a worker was killed, or Ray cannot go on.
     """
-    if workers < 0:
-        raise UsageError(f"workers: {workers}; accepted: 0 (one per core) or more")
-    finished = store.finished()
-    missing = list({c.run_id: c for c in configs if c.run_id not in finished}.values())
-    if not missing:
+    check_choice("executor", executor, EXECUTORS)
+    for name, value in (("workers", workers), ("gpus", gpus)):
+        if value < 0:
+            raise UsageError(f"{name}: {value}; accepted: 0 or more")
+    if address and executor != "ray":
+        raise UsageError(f"address: {address!r} with executor {executor!r}; accepted: only with 'ray'")
+    todo = _todo(configs, store)
+    if not todo:
         return []
-    on_gpu = preflight(missing, device).type == "cuda"
-    missing.sort(key=_work_of, reverse=True)  # no worker is left with a long run at the end
-    count = min(workers or (1 if on_gpu else cores()), len(missing))
-    os.environ.update({**WORKER_ENVIRONMENT, **os.environ})
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
-    started = pool._processes  # a broken pool forgets its workers, perhaps before they are gone
-    try:
-        return list(_report(_results(pool, missing, store, device), len(missing)))
-    except BrokenProcessPool as error:
-        raise SweepError("a worker process was killed; finished runs are stored, the same call goes on") from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        processes = list(started.values())
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
+    make = partial(_on_ray, address=address, gpus=gpus) if executor == "ray" else _on_processes
+    with closing(make(todo, store, workers, device)) as place:
+        return list(_report(_schedule(_in_order(todo), store, place), len(todo)))
+
+
+def shard(configs: Sequence[RunConfig], part: str) -> list[RunConfig]:
+    """One of n equal parts of the distinct runs, whatever is stored of them; each round is dealt from the next part on.
+
+    Args:
+        configs: all runs wanted, the same and in the same order for every part.
+        part: "i/n", the first part being 1; empty: all.
+
+    Raises:
+        UsageError: another `part`.
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", part or "1/1", re.ASCII)
+    i, n = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= i <= n:
+        raise UsageError(f"shard: {part!r}; accepted: i/n with whole numbers, 1 <= i <= n")
+    distinct = {c.run_id: c for c in configs}.values()
+    return [c for position, c in enumerate(distinct) if (position + position // n) % n == i - 1]
 
 
 def cores() -> int:
@@ -88,7 +120,7 @@ def cores() -> int:
 
 
 def preflight(configs: Sequence[RunConfig], device: str) -> "torch.device":
-    """Load every task and model once, so that a wrong one is refused before training starts; the device meant.
+    """Load every task and model once, intermediate ones too, so that a wrong one is refused now; the device meant.
 
     Raises:
         UsageError: as `fine_tune`.
@@ -96,9 +128,11 @@ def preflight(configs: Sequence[RunConfig], device: str) -> "torch.device":
     from fewft import models, tasks, train
 
     where = train.pick_device(device)
-    for task, data, model, blocks in dict.fromkeys((c.task, c.data, c.model, c.num_hidden_layers) for c in configs):
-        config = RunConfig(task=task, data=data, model=model, num_hidden_layers=blocks)
-        models.load(config, tasks.load(task, data).num_labels)
+    configs = [*configs, *filter(None, map(RunConfig.intermediate, configs))]
+    needed = ("task", "data", "model", "num_hidden_layers", "reinit_layers")
+    for values in dict.fromkeys(tuple(getattr(c, name) for name in needed) for c in configs):
+        config = RunConfig(**dict(zip(needed, values, strict=True)))
+        models.load(config, tasks.load(config.task, config.data).num_labels)
     return where
 
 
@@ -113,14 +147,107 @@ def _work_of(config: RunConfig) -> float:
     return examples * sum(map(len, texts)) / len(data.validation)
 
 
-def _results(
-    pool: ProcessPoolExecutor, missing: Sequence[RunConfig], store: ResultStore, device: str
-) -> Iterator[Done]:
-    waiting: set[Future[Done]] = {pool.submit(_work, config, store, device) for config in missing}
-    while waiting:
-        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield future.result()
+def _todo(configs: Sequence[RunConfig], store: ResultStore) -> list[RunConfig]:
+    """The runs that are missing, with the intermediate runs that they need and that are missing or have no encoder."""
+    finished = store.finished()
+    missing = {c.run_id: c for c in configs if c.run_id not in finished}
+    needed = {c.run_id: c for c in map(RunConfig.intermediate, missing.values()) if c}
+    if needed:
+        from fewft.weights import read_encoder
+
+        needed = {i: c for i, c in needed.items() if i not in finished or read_encoder(i) is None}
+    return list({**needed, **missing}.values())
+
+
+def _in_order(todo: Sequence[RunConfig]) -> list[RunConfig]:
+    """Those that others wait for first; then the longest, so that no worker is left with a long run at the end."""
+    needed = set(map(_need, todo))
+    return sorted(todo, key=lambda c: (c.run_id in needed, _work_of(c)), reverse=True)
+
+
+def _need(config: RunConfig) -> str:
+    """The id of the intermediate run that this one starts from, or nothing."""
+    first = config.intermediate()
+    return first.run_id if first else ""
+
+
+def _schedule(todo: Sequence[RunConfig], store: ResultStore, place: Executor) -> Iterator[Done]:
+    """Start each run as early in the order of `todo` as its intermediate run and the slots allow; what came of them."""
+    rank, needed = {c.run_id: i for i, c in enumerate(todo)}, set(map(_need, todo))
+    held = {i: [c for c in todo if _need(c) == i] for i in needed & set(rank)}
+    ready = [c for c in todo if _need(c) not in held]
+    running: dict[Future[Any], RunConfig] = {}
+    while ready or running:
+        free = place.slots - len(running)
+        starting, ready = ready[:free], ready[free:]
+        running |= {place.submit(c, c.run_id in needed): c for c in starting}
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            config = running.pop(future)
+            yield (done := place.finish(config, future))
+            after = held.pop(config.run_id, [])
+            if done.status in ("ok", "stored"):
+                ready = sorted([*ready, *after], key=lambda c: rank[c.run_id])
+            else:
+                reason = f"intermediate run {config.run_id} {done.status} ({done.reason})"
+                yield from (fail(c, reason, store) for c in after)
+
+
+def fail(config: RunConfig, reason: str, store: ResultStore) -> Done:
+    """Store a run as failed, without doing it."""
+    from fewft.train import RunResult
+
+    store.add(RunResult(config=config, status="failed", reason=reason).record())
+    return Done(label(config), "failed", reason, 0.0)
+
+
+# --- executors ----------------------------------------------------------------------------------------------------
+
+
+def _on_processes(todo: Sequence[RunConfig], store: ResultStore, workers: int, device: str) -> Executor:
+    on_gpu = preflight(todo, device).type == "cuda"
+    return Processes(min(workers or (1 if on_gpu else cores()), len(todo)), store, device)
+
+
+def _on_ray(
+    todo: Sequence[RunConfig], store: ResultStore, workers: int, device: str, *, address: str, gpus: float
+) -> Executor:
+    try:
+        from fewft import cluster
+    except ImportError as error:
+        raise UsageError(f"executor: 'ray' needs Ray ({error}); accepted: pip install 'fewft[cluster]'") from error
+    device = cluster.pick_device(device, gpus)
+    preflight(todo, "auto")  # the devices are the nodes'
+    return cluster.RayCluster(store, device, slots=workers or len(todo), address=address, gpus=gpus)
+
+
+class Processes:
+    """Worker processes of one thread each; every run is on the disk before its worker starts the next."""
+
+    def __init__(self, slots: int, store: ResultStore, device: str) -> None:
+        self.slots, self.store, self.device = slots, store, device
+        os.environ.update({**WORKER_ENVIRONMENT, **os.environ})
+        self.pool = ProcessPoolExecutor(slots, multiprocessing.get_context("spawn"), _start_worker)
+        self.started = self.pool._processes  # a broken pool forgets its workers, perhaps before they are gone
+
+    def submit(self, config: RunConfig, keep: bool) -> Future[Done]:
+        """As `Executor`."""
+        return self.pool.submit(_work, config, self.store, self.device, keep)
+
+    def finish(self, config: RunConfig, future: Future[Done]) -> Done:
+        """As `Executor`."""
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            raise SweepError("a worker process was killed; finished runs are stored, the same call goes on") from error
+
+    def close(self) -> None:
+        """As `Executor`."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        processes = list(self.started.values())
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
 
 
 def _start_worker() -> None:
@@ -137,21 +264,36 @@ def _start_worker() -> None:
     torch.set_num_threads(1)
 
 
-def _work(config: RunConfig, store: ResultStore, device: str) -> Done:
+def _work(config: RunConfig, store: ResultStore, device: str, keep: bool) -> Done:
+    from fewft.weights import read_encoder
+
+    if store.has(config.run_id) and not (keep and read_encoder(config.run_id) is None):  # another sweep was faster
+        return Done(label(config), "stored", "", 0.0)
+    record, done = perform(config, device, keep)
+    store.add(record)
+    return done
+
+
+def perform(config: RunConfig, device: str, keep: bool) -> tuple[dict[str, Any], Done]:
+    """One run's record; one that fails must not end the sweep: its record has the reason."""
     from fewft.train import RunResult, fine_tune
 
-    label = f"{config.task} {'debiased' if config.correct_bias else 'bertadam'} lr {config.learning_rate:g} "
-    label += f"seed {config.init_seed}/{config.data_seed}"
-    if store.has(config.run_id):  # another sweep was faster
-        return Done(label, "stored", "", 0.0)
     begun = time.perf_counter()
     try:
-        result = fine_tune(config, device=device)
-    except Exception as error:  # a run that fails must not end the sweep: it is recorded with its reason
+        result = fine_tune(config, device=device, keep=keep)
+    except Exception as error:
         traceback.print_exc()
         result = RunResult(config=config, status="failed", reason=f"{type(error).__name__}: {error}")
-    store.add(result.record())
-    return Done(label, result.status, result.reason, time.perf_counter() - begun)
+    return result.record(), Done(label(config), result.status, result.reason, time.perf_counter() - begun)
+
+
+def label(config: RunConfig) -> str:
+    """A run in a few words: its task, arm, rate and seeds, and what else an experiment has set."""
+    arm = "debiased" if config.correct_bias else "bertadam"
+    plain = RunConfig(task=config.task)
+    others = [n for n in (*METHODS, "max_steps", "precision") if getattr(config, n) != getattr(plain, n)]
+    more = "".join(f" {name} {getattr(config, name)}" for name in others)
+    return f"{config.task} {arm} lr {config.learning_rate:g}{more} seed {config.init_seed}/{config.data_seed}"
 
 
 def _report(results: Iterator[Done], total: int) -> Iterator[Done]:

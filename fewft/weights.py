@@ -143,26 +143,34 @@ def encoder_file(run_id: str) -> Path:
 
 
 def save_encoder(run_id: str, tensors: dict[str, Tensor]) -> None:
-    """Keep a run's encoder; with it its checksum, in a file of its own, which is written last.
+    """Keep a run's encoder.
 
     Args:
         run_id: of the run.
         tensors: on the CPU, by their names within the encoder.
     """
-    path = encoder_file(run_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = safetensors.torch.save({name: x.contiguous() for name, x in tensors.items()})
-    replace_file(path, content)
-    replace_file(path.with_suffix(".json"), json.dumps({"sha256": hashlib.sha256(content).hexdigest()}).encode())
+    write_encoder(run_id, safetensors.torch.save({name: x.contiguous() for name, x in tensors.items()}))
 
 
 def load_encoder(run_id: str) -> tuple[dict[str, Tensor], str] | None:
     """A run's encoder and its sha256; None where none is kept, or what is kept is not what was saved."""
+    found = read_encoder(run_id)
+    return found and (safetensors.torch.load(found[0]), found[1])
+
+
+def write_encoder(run_id: str, content: bytes) -> None:
+    """Keep an encoder's file; with it its checksum, in a file of its own, which is written last."""
+    path = encoder_file(run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, content)
+    replace_file(path.with_suffix(".json"), json.dumps({"sha256": hashlib.sha256(content).hexdigest()}).encode())
+
+
+def read_encoder(run_id: str) -> tuple[bytes, str] | None:
+    """The file of a run's encoder and its sha256; None as for `load_encoder`."""
     path = encoder_file(run_id)
     try:
         content, said = path.read_bytes(), json.loads(path.with_suffix(".json").read_bytes())["sha256"]
     except (OSError, ValueError, KeyError):
         return None
-    if hashlib.sha256(content).hexdigest() != said:
-        return None
-    return safetensors.torch.load(content), said
+    return (content, said) if hashlib.sha256(content).hexdigest() == said else None

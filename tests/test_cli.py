@@ -146,6 +146,35 @@ def test_run_with_nothing_missing_only_collects(study: str, store: ResultStore, 
     assert store.parquet.is_file() and not list(store.folder.glob("*.json"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shard", "3/2"], "shard: '3/2'; accepted: i/n"),
+        (["--shard", "half"], "shard: 'half'; accepted: i/n"),
+        (["--executor", "slurm"], "executor: 'slurm' is not known; accepted: local, ray"),
+        (["--address", "auto"], "address: 'auto' with executor 'local'; accepted: only with 'ray'"),
+    ],
+)
+def test_run_refuses_a_wrong_place(
+    study: str, store: ResultStore, arguments: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["run", study, "--results", str(store.parquet.parent), *arguments]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
+
+
+def test_shards_of_a_study_do_not_depend_on_what_is_stored(
+    study: str, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(sweep, "sweep", lambda configs, *_, **__: asked.append([c.run_id for c in configs]) or [])
+    for folder in (store.parquet.parent, tmp_path / "empty"):
+        for part in ("1/2", "2/2"):
+            assert main(["run", study, "--shard", part, "--results", str(folder)]) == 0
+    assert asked[:2] == asked[2:] and [len(part) for part in asked[:2]] == [14, 14]
+    assert len({*asked[0], *asked[1]}) == 28
+
+
 def test_a_damaged_store_is_refused(study: str, store: ResultStore, capsys: pytest.CaptureFixture) -> None:
     (store.folder / "abc.json").write_text("{")
     assert main(["status", study, "--results", str(store.parquet.parent)]) == 2

@@ -9,18 +9,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from fewft import cli
+from fewft import cli, weights
 from fewft.config import RunConfig, UsageError
 from fewft.results import ResultStore
-from fewft.sweep import Done, SweepError, sweep
+from fewft.sweep import Done, SweepError, _schedule, shard, sweep
 from fewft.train import fine_tune
 
 BASE: dict[str, Any] = {"task": "bundled:acceptability", "model": "random:bert-tiny", "num_evals": 1}
@@ -204,10 +205,136 @@ def test_killed_worker_ends_the_sweep_with_a_sentence(story: Story) -> None:
 def test_interrupt_ends_the_command_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = tmp_path / "tiny.toml"
     study.write_text(
-        'description = "tiny"\nmodel = "random:bert-tiny"\ntasks = ["bundled:acceptability"]\nseeds = 1\n'
-        "learning_rate = 1e-3\nsearch_learning_rates = [1e-3]\nsearch_seeds = 1\n[settings]\nmax_steps = 3\n"
+        'description = "tiny"\nmodel = "random:bert-tiny"\ntasks = ["bundled:acceptability"]\n'
+        "learning_rate = 1e-3\n[seeds]\nbias_correction = 1\n[settings]\nmax_steps = 3\n"
     )
     with on_worker(lambda _: os.kill(os.getpid(), signal.SIGINT)):
         code = cli.main(["run", str(study), "--results", str(tmp_path), "--workers", "1", "--device", "cpu"])
     assert code == 1
     assert capsys.readouterr().err == "fewft: interrupted; finished runs are stored, the same call goes on\n"
+
+
+# --- intermediate runs --------------------------------------------------------------------------------------------
+AFTER = [
+    RunConfig(**BASE, max_steps=3, num_train_epochs=1, intermediate_task="bundled:entailment", init_seed=seed)
+    for seed in range(3)
+]
+FIRST = AFTER[0].intermediate()
+
+
+def test_intermediate_run_is_done_first_and_again_only_where_its_encoder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEWFT_CACHE", str(tmp_path / "cache"))
+    store = ResultStore(tmp_path, "s")
+    done = sweep(AFTER[:2], store, workers=2, device="cpu")
+    assert [d.status for d in done] == ["ok"] * 3 and "entailment" in done[0].label
+    assert store.finished() == {FIRST.run_id, AFTER[0].run_id, AFTER[1].run_id}
+    before = stored(tmp_path)
+    weights.encoder_file(FIRST.run_id).unlink()
+    assert sweep(AFTER[:2], store, device="cpu") == []  # no missing run needs it
+    assert [d.status for d in sweep(AFTER, store, workers=1, device="cpu")] == ["ok", "ok"]
+    changed = {i for i, written in stored(tmp_path).items() if before.get(i) != written}
+    assert changed == {FIRST.run_id, AFTER[2].run_id}
+    assert weights.load_encoder(FIRST.run_id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"), [({"num_train_epochs": 10**15}, "failed"), ({"learning_rate": 1e30}, "diverged")]
+)
+def test_runs_after_an_intermediate_run_without_encoder_fail_untrained(
+    changes: dict[str, Any], status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEWFT_CACHE", str(tmp_path / "cache"))
+    store, after = ResultStore(tmp_path, "s"), replace(AFTER[0], **changes)
+    done = sweep([after, RUNS[0]], store, workers=1, device="cpu")
+    record = store.records()[after.run_id]
+    assert sorted(d.status for d in done) == sorted([status, "failed", "ok"])
+    assert record["status"] == "failed" and record["train_loss"] == []
+    assert record["reason"].startswith(f"intermediate run {after.intermediate().run_id} {status} (")
+
+
+class Place:
+    """An executor that does nothing, one run after the other."""
+
+    def __init__(self, slots: int, bad: str = "") -> None:
+        self.slots, self.bad, self.started, self.running = slots, bad, [], 0
+
+    def submit(self, config: RunConfig, keep: bool) -> Future[None]:
+        self.started.append((config, keep))
+        self.running += 1
+        assert self.running <= self.slots
+        future: Future[None] = Future()
+        future.set_result(None)
+        return future
+
+    def finish(self, config: RunConfig, future: Future[None]) -> Done:
+        self.running -= 1
+        return Done(config.run_id, "failed" if config.run_id == self.bad else "ok", "", 0.0)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 100])
+def test_every_run_starts_once_and_none_before_the_one_that_it_needs(slots: int, tmp_path: Path) -> None:
+    place, todo = Place(slots), [FIRST, RUNS[0], *AFTER, RUNS[1]]
+    done = [d.label for d in _schedule(todo, ResultStore(tmp_path, "s"), place)]
+    assert sorted(done) == sorted(c.run_id for c in todo)
+    assert {c.run_id for c, keep in place.started if keep} == {FIRST.run_id}
+    order = [c for c, _ in place.started]
+    assert order.index(FIRST) < min(map(order.index, AFTER)) and len(order) == len(todo)
+    assert slots > 1 or order == todo  # in the order given, where one is done after the other
+
+
+def test_a_failed_intermediate_run_holds_up_no_other(tmp_path: Path) -> None:
+    place, store = Place(1, bad=FIRST.run_id), ResultStore(tmp_path, "s")
+    done = list(_schedule([FIRST, *AFTER, RUNS[0]], store, place))
+    assert [c for c, _ in place.started] == [FIRST, RUNS[0]] and len(done) == 5
+    assert {r["run_id"] for r in store.records().values() if r["status"] == "failed"} == {c.run_id for c in AFTER}
+
+
+def test_wrong_intermediate_task_is_refused_before_any_run_starts(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'bundled:entailmnt'"):
+        sweep([replace(AFTER[0], intermediate_task="bundled:entailmnt")], ResultStore(tmp_path, "s"), device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+# --- shards -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 8, 30])
+def test_shards_are_disjoint_and_together_everything(n: int) -> None:
+    distinct = [replace(RUNS[0], init_seed=seed) for seed in range(24)]
+    parts = [shard([*distinct, *reversed(distinct)], f"{i}/{n}") for i in range(1, n + 1)]
+    assert sorted(c.init_seed for part in parts for c in part) == list(range(24))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    if n == 4:  # plans repeat their kinds of run; no part has only one kind
+        assert all({c.init_seed % 4 for c in part} == {0, 1, 2, 3} for part in parts)
+
+
+def test_no_shard_is_every_run_once() -> None:
+    assert shard([*RUNS, *RUNS], "") == RUNS
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1/0", "1", "/", "-1/2", "1/2/3", "a/b", "1.0/2", " 1/2"])
+def test_wrong_shards_are_refused(part: str) -> None:
+    with pytest.raises(UsageError, match=f"shard: '{part}'; accepted: i/n"):
+        shard(RUNS, part)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"executor": "slurm"}, "executor: 'slurm' is not known; accepted: local, ray"),
+        ({"address": "auto"}, "address: 'auto' with executor 'local'; accepted: only with 'ray'"),
+        ({"gpus": -1.0}, "gpus: -1.0; accepted: 0 or more"),
+    ],
+)
+def test_wrong_executors_are_refused(more: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        sweep([], ResultStore(tmp_path, "s"), **more)
+
+
+def test_missing_ray_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "fewft.cluster", raising=False)
+    monkeypatch.delattr("fewft.cluster", raising=False)
+    with pytest.raises(UsageError, match=r"executor: 'ray' .*; accepted: pip install 'fewft\[cluster\]'"):
+        sweep(RUNS, ResultStore(tmp_path, "s"), executor="ray")

@@ -1,0 +1,182 @@
+"""Sweeps on Ray: a cluster on this machine that loses a node, a worker and its user; and one that the sweep starts."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fewft import cluster, sweep, weights
+from fewft.config import RunConfig, UsageError
+from fewft.results import ResultStore
+from fewft.train import fine_tune
+
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+import ray  # noqa: E402
+
+BASE: dict[str, Any] = {"task": "bundled:acceptability", "model": "random:bert-tiny", "num_evals": 1}
+RUNS = [RunConfig(**BASE, max_steps=400 if seed < 2 else 3, init_seed=seed) for seed in range(5)]
+FAILS = RunConfig(**BASE, max_steps=10**15)  # its loss history does not fit into memory
+AFTER = RunConfig(**BASE, max_steps=3, num_train_epochs=1, intermediate_task="bundled:entailment")
+NODE = {"num_cpus": 1, "no_monitor": True, "include_log_monitor": False}  # processes that these tests do not need
+DEADLINE = 300  # seconds, for a machine that is busy with other work
+Task = Callable[[RunConfig, str, bool, bytes | None], Any]
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """A Ray of one node with one core."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        nodes = cluster_utils.Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    yield nodes
+    nodes.shutdown()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ResultStore]:
+    monkeypatch.setenv("FEWFT_CACHE", str(tmp_path / "cache"))
+    yield ResultStore(tmp_path, "s")
+    assert not ray.is_initialized()
+
+
+def traced(log: Path) -> Task:
+    """A task that says in a file when it starts and when it has done its run; a closure, so that Ray sends it along."""
+
+    def task(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> Any:
+        from fewft import cluster
+
+        def say(what: str) -> None:
+            with log.open("a") as file:
+                file.write(f"{what} {config.run_id} {ray.get_runtime_context().get_node_id()} {os.getpid()}\n")
+
+        say("start")
+        outcome = cluster.run_task(config, device, keep, encoder)
+        say("end")
+        return outcome
+
+    return task
+
+
+def said(log: Path, what: str) -> list[list[str]]:
+    """Run, node and process of each line."""
+    lines = log.read_text().splitlines() if log.is_file() else []
+    return [line.split()[1:] for line in lines if line.startswith(what)]
+
+
+def test_run_on_a_lost_node_is_done_again_and_none_is_lost_or_done_twice(
+    nodes: Any, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, lost = tmp_path / "log", nodes.add_node(**NODE)
+    monkeypatch.setattr(cluster, "run_task", traced(log))
+    killed: list[list[str]] = []
+
+    def watch() -> None:
+        end = time.monotonic() + DEADLINE
+        while not killed and time.monotonic() < end:
+            killed.extend(line for line in said(log, "start") if line[1] == lost.node_id)
+            time.sleep(0.01)
+        nodes.remove_node(lost, allow_graceful=False)
+        os.kill(int(killed[0][2]), signal.SIGKILL)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    done = sweep.sweep([*RUNS, AFTER], store, executor="ray", address=nodes.address)
+    thread.join()
+    ids = {c.run_id for c in (*RUNS, AFTER, AFTER.intermediate())}
+    assert [d.status for d in done] == ["ok"] * 7
+    assert store.finished() == set(store.records()) == ids
+    starts, ends = said(log, "start"), said(log, "end")
+    assert killed[0][1:] not in [line[1:] for line in ends]  # it was in the middle of its run
+    assert Counter(line[0] for line in ends) == dict.fromkeys(ids, 1)
+    assert Counter(line[0] for line in starts) == {**dict.fromkeys(ids, 1), killed[0][0]: 2}
+    assert len({line[1] for line in starts if line[0] == killed[0][0]}) == 2  # first on the lost node, then elsewhere
+
+
+def test_run_that_loses_every_worker_has_failed_and_the_others_go_on(
+    nodes: Any, store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = RUNS[2].run_id
+
+    def task(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> Any:
+        from fewft import cluster
+
+        if config.run_id == bad:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return cluster.run_task(config, device, keep, encoder)
+
+    monkeypatch.setattr(cluster, "run_task", task)
+    monkeypatch.setattr(cluster, "MAX_RETRIES", 1)
+    done = sweep.sweep(RUNS[2:4], store, executor="ray", address=nodes.address)
+    assert sorted(d.status for d in done) == ["failed", "ok"]
+    assert store.records()[bad]["reason"].startswith("WorkerCrashedError: ")
+    assert store.finished() == {RUNS[3].run_id}
+
+
+def test_interrupt_ends_the_tasks(nodes: Any, store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = os.getpid()
+
+    def task(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> Any:
+        os.kill(driver, signal.SIGINT)
+        threading.Event().wait()
+
+    monkeypatch.setattr(cluster, "run_task", task)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.sweep(RUNS[2:3], store, executor="ray", address=nodes.address)
+    assert not store.records()
+
+
+def test_ray_of_our_own_gives_the_same_records(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    done = sweep.sweep([FAILS, AFTER, RUNS[2]], store, executor="ray", workers=2)
+    first, records = AFTER.intermediate().run_id, store.records()
+    assert sorted(d.status for d in done) == ["failed", "ok", "ok", "ok"]
+    assert records[FAILS.run_id]["reason"].startswith("RuntimeError: ")
+    assert store.finished() == {first, AFTER.run_id, RUNS[2].run_id}
+    assert weights.load_encoder(first)
+    times = ("seconds", "train_seconds", "started")
+    expected = json.loads(json.dumps(fine_tune(RUNS[2], device="cpu").record()))
+    assert {k: v for k, v in records[RUNS[2].run_id].items() if k not in times} == {
+        k: v for k, v in expected.items() if k not in times
+    }
+
+
+def test_task_brings_the_encoder_to_a_node_without_it(
+    store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = AFTER.intermediate()
+    record, done, encoder = cluster.run_task(first, "cpu", True, None)
+    assert done.status == record["status"] == "ok"
+    monkeypatch.setenv("FEWFT_CACHE", str(tmp_path / "another node"))
+    assert weights.read_encoder(first.run_id) is None
+    assert cluster.run_task(AFTER, "cpu", False, encoder)[1].status == "ok"
+    assert weights.read_encoder(first.run_id)[0] == encoder
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "message"),
+    [
+        ("cuda:0", 1.0, "device: 'cuda:0' is not known .* accepted: auto, cpu, cuda"),
+        ("cuda", 0.0, "device: 'cuda' with 0 GPUs per run"),
+        ("cpu", -1.0, "gpus: -1.0; accepted: 0 or more"),
+    ],
+)
+def test_wrong_devices_are_refused(store: ResultStore, device: str, gpus: float, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        sweep.sweep(RUNS, store, executor="ray", device=device, gpus=gpus)
+
+
+def test_device_is_what_ray_gives() -> None:
+    assert [cluster.pick_device("auto", gpus) for gpus in (0, 0.5, 1)] == ["cpu", "auto", "auto"]
+
+
+def test_no_ray_at_the_address_is_said(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(sweep.SweepError, match="ray: no connection to 127.0.0.1:1 "):
+        sweep.sweep(RUNS[2:3], store, executor="ray", address="127.0.0.1:1")
