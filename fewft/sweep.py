@@ -129,10 +129,11 @@ def preflight(configs: Sequence[RunConfig], device: str) -> "torch.device":
 
     where = train.pick_device(device)
     configs = [*configs, *filter(None, map(RunConfig.intermediate, configs))]
-    needed = ("task", "data", "model", "num_hidden_layers", "reinit_layers")
-    for values in dict.fromkeys(tuple(getattr(c, name) for name in needed) for c in configs):
-        config = RunConfig(**dict(zip(needed, values, strict=True)))
-        models.load(config, tasks.load(config.task, config.data).num_labels)
+    for task, data in dict.fromkeys((c.task, c.data) for c in configs):
+        tasks.load(task, data)
+    for model, blocks in dict.fromkeys((c.model, c.num_hidden_layers) for c in configs):
+        most = max(c.reinit_layers for c in configs if (c.model, c.num_hidden_layers) == (model, blocks))
+        models.load(RunConfig(task="rte", model=model, num_hidden_layers=blocks, reinit_layers=most), 2)
     return where
 
 

@@ -125,7 +125,7 @@ def test_interrupt_ends_the_tasks(nodes: Any, store: ResultStore, monkeypatch: p
 
     def task(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> Any:
         os.kill(driver, signal.SIGINT)
-        threading.Event().wait()
+        threading.Event().wait(DEADLINE)
 
     monkeypatch.setattr(cluster, "run_task", task)
     with pytest.raises(KeyboardInterrupt):

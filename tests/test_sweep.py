@@ -159,6 +159,8 @@ def test_worker_and_order_do_not_change_a_record(story: Story) -> None:
         ({"task": "rtee"}, "cpu", 1, "'rtee'"),
         ({"model": "random:bert-tinny"}, "cpu", 1, "model: 'random:bert-tinny'"),
         ({"num_hidden_layers": 4}, "cpu", 1, "num_hidden_layers: 4"),
+        ({"reinit_layers": 4}, "cpu", 1, "reinit_layers: 4"),
+        ({"intermediate_task": "mnly"}, "cpu", 1, "'mnly'"),
         ({}, "tpu", 1, "device: 'tpu'"),
         ({}, "cpu", -1, "workers: -1"),
     ],
@@ -209,7 +211,8 @@ def test_interrupt_ends_the_command_with_a_sentence(tmp_path: Path, capsys: pyte
         "learning_rate = 1e-3\n[seeds]\nbias_correction = 1\n[settings]\nmax_steps = 3\n"
     )
     with on_worker(lambda _: os.kill(os.getpid(), signal.SIGINT)):
-        code = cli.main(["run", str(study), "--results", str(tmp_path), "--workers", "1", "--device", "cpu"])
+        only = ["--experiment", "bias_correction", "--results", str(tmp_path)]
+        code = cli.main(["run", str(study), *only, "--workers", "1", "--device", "cpu"])
     assert code == 1
     assert capsys.readouterr().err == "fewft: interrupted; finished runs are stored, the same call goes on\n"
 

@@ -19,10 +19,7 @@ STUDY = """
 description = "tiny"
 model = "random:bert-tiny"
 tasks = ["bundled:entailment"]
-seeds = 1
 learning_rate = 1e-3
-search_learning_rates = [1e-3]
-search_seeds = 1
 [settings]
 max_steps = 5
 num_evals = 2
