@@ -81,7 +81,8 @@ def fine_tune(config: RunConfig, *, device: str = "auto", keep: bool = False) ->
     Args:
         config: the run.
         device: auto (CUDA where there is one), cpu, cuda or cuda:N.
-        keep: whether the encoder of the best checkpoint is kept (`weights.save_encoder`), for runs that start from it.
+        keep: whether the encoder of the best checkpoint is kept (`weights.save_encoder`), for runs that start from it; a
+            diverged run's is not.
 
     Raises:
         UsageError: an unknown device, task or model, before training.
@@ -96,7 +97,7 @@ def fine_tune(config: RunConfig, *, device: str = "auto", keep: bool = False) ->
         torch.manual_seed(config.data_seed)  # dropout; the order has a generator of its own
         trainer.run()
     result = trainer.result
-    if keep and result.best_step:  # its weights are the model's since the test
+    if keep and result.best_step and result.status == "ok":  # its weights are the model's since the test
         weights.save_encoder(config.run_id, models.encoder_state(trainer.model))
     result.degenerate = is_degenerate(result.test_best, result.majority_test)
     result.seconds = time.perf_counter() - started
