@@ -114,8 +114,8 @@ def prepare(config: RunConfig, *, device: str = "auto") -> "Trainer":
         UsageError: as `fine_tune`.
     """
     where = pick_device(device)
-    start, sha256 = _intermediate_encoder(config, device)
     data = tasks.load(config.task, config.data)
+    start, sha256 = _intermediate_encoder(config, device)
     sets = {p: _encoded(config.task, config.data, config.model, config.max_seq_length, p) for p in PARTS}
     used = torch.as_tensor(np.unique(np.concatenate(sets["train"].input_ids)))
     encoder = models.load(config, data.num_labels, None if config.weight_decay else used, start)  # decay moves all rows
@@ -138,6 +138,7 @@ def _intermediate_encoder(config: RunConfig, device: str) -> tuple[dict[str, Ten
     with FileLock(weights.encoder_file(first.run_id).with_suffix(".lock")):
         found = weights.load_encoder(first.run_id)
         if found is None:
+            models.load(config, 2)  # what is wrong with this run is said before the other is trained
             done = fine_tune(first, device=device, keep=True)
             found = weights.load_encoder(first.run_id)
             if found is None or done.status != "ok":
