@@ -229,6 +229,14 @@ def test_packed_rows_and_micro_batches_train_alike(model: str, monkeypatch: pyte
     assert np.ptp(first.train_loss) > 1e-3
 
 
+@pytest.mark.parametrize(("family", "column"), [("xlnet", -1), ("mpnet", 0)])
+def test_padding_is_on_the_side_away_from_what_the_head_reads(family: str, column: int) -> None:
+    trainer = train.prepare(config(model=f"random:{family}-tiny", task="bundled:acceptability"), device="cpu")
+    masks = [piece.inputs["attention_mask"] for piece in trainer.pieces(trainer.sets["train"], range(32))]
+    assert not all(mask.all() for mask in masks)
+    assert all(mask[:, column].all() for mask in masks)
+
+
 def test_bf16_on_the_cpu_is_close_to_fp32() -> None:
     half = run(precision="bf16")
     assert half.status == "ok" and half.train_loss != run().train_loss
