@@ -81,7 +81,8 @@ def fine_tune(config: RunConfig, *, device: str = "auto", keep: bool = False) ->
     Args:
         config: the run.
         device: auto (CUDA where there is one), cpu, cuda or cuda:N.
-        keep: whether the encoder of the best checkpoint is kept (`weights.save_encoder`), for runs that start from it.
+        keep: whether the encoder of the best checkpoint is kept (`weights.save_encoder`), for runs that start from it; a
+            diverged run's is not.
 
     Raises:
         UsageError: an unknown device, task or model, before training.
@@ -96,7 +97,7 @@ def fine_tune(config: RunConfig, *, device: str = "auto", keep: bool = False) ->
         torch.manual_seed(config.data_seed)  # dropout; the order has a generator of its own
         trainer.run()
     result = trainer.result
-    if keep and result.best_step:  # its weights are the model's since the test
+    if keep and result.best_step and result.status == "ok":  # its weights are the model's since the test
         weights.save_encoder(config.run_id, models.encoder_state(trainer.model))
     result.degenerate = is_degenerate(result.test_best, result.majority_test)
     result.seconds = time.perf_counter() - started
@@ -113,8 +114,8 @@ def prepare(config: RunConfig, *, device: str = "auto") -> "Trainer":
         UsageError: as `fine_tune`.
     """
     where = pick_device(device)
-    start, sha256 = _intermediate_encoder(config, device)
     data = tasks.load(config.task, config.data)
+    start, sha256 = _intermediate_encoder(config, device)
     sets = {p: _encoded(config.task, config.data, config.model, config.max_seq_length, p) for p in PARTS}
     used = torch.as_tensor(np.unique(np.concatenate(sets["train"].input_ids)))
     encoder = models.load(config, data.num_labels, None if config.weight_decay else used, start)  # decay moves all rows
@@ -137,6 +138,7 @@ def _intermediate_encoder(config: RunConfig, device: str) -> tuple[dict[str, Ten
     with FileLock(weights.encoder_file(first.run_id).with_suffix(".lock")):
         found = weights.load_encoder(first.run_id)
         if found is None:
+            models.load(config, 2)  # what is wrong with this run is said before the other is trained
             done = fine_tune(first, device=device, keep=True)
             found = weights.load_encoder(first.run_id)
             if found is None or done.status != "ok":

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewft import graphs, models
+from fewft import train as training
 from fewft.batching import Encoded, make_pieces
 from fewft.config import RunConfig
 from fewft.graphs import GraphStep, bucket_size, static_arrays
@@ -141,6 +142,33 @@ def test_step_equals_the_ordinary_packed_one(family: str, labels: int) -> None:
     assert np.ptp(expected) > 1e-3 and step.done.item() == STEPS
     assert all(group["lr"] == step.schedule[-1] for group in step.optimizer.param_groups)
     assert all(p.grad is None for p in step.model.parameters())
+
+
+METHODS = {"mixout_prob": 0.3, "layerwise_lr_decay": 0.8, "prior_weight_decay": 100.0, "reinit_layers": 1}
+
+
+def test_step_equals_the_eager_one_under_the_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixout turns dropout off, so both draw the same masks from one seed; a large epsilon tames rounding."""
+    load = models.load
+    monkeypatch.setattr(models, "load", lambda config, labels, used, start: load(config, labels, None, start))
+    monkeypatch.setitem(training.DTYPES, "fp32", None)
+
+    def trained(graph: bool, **changes: Any) -> tuple[Tensor, Tensor]:
+        common = {"learning_rate": 1e-3, "adam_epsilon": 1e-3, "max_steps": 4, **changes}
+        config = RunConfig(task="bundled:acceptability", model="random:bert-tiny", **common)
+        trainer = training.prepare(config, device="cpu")
+        trainer.graph = trainer.graph_step(models.pretrained(config.model, 0, 2)) if graph else None
+        torch.manual_seed(0)
+        for _, batch in zip(range(4), training.batches(len(trainer.labels), config), strict=False):
+            trainer.step(batch)
+        return trainer.losses, nn.utils.parameters_to_vector(trainer.model.parameters()).detach()
+
+    eager, found = trained(False, **METHODS), trained(True, **METHODS)
+    for a, b in zip(found, eager, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+    for left_out in METHODS:  # each of them matters
+        _, other = trained(True, **{k: v for k, v in METHODS.items() if k != left_out})
+        assert not torch.allclose(other, found[1], rtol=0, atol=1e-4), left_out
 
 
 def test_neither_bucket_nor_order_nor_missing_examples_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:

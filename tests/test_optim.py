@@ -8,8 +8,9 @@ import torch
 import transformers
 from torch import nn
 
+from fewft import models, train
 from fewft.config import RunConfig
-from fewft.optim import linear_schedule, make_optimizer
+from fewft.optim import PriorDecay, linear_schedule, make_optimizer, set_learning_rate
 from fewft.stats import bias_ratio
 
 STEPS = 50
@@ -26,7 +27,7 @@ def small_model() -> nn.ModuleDict:
 
 
 def settings(**changes: object) -> RunConfig:
-    return RunConfig(task="rte", **{"learning_rate": 0.01, "weight_decay": 0.1, **changes})
+    return RunConfig(**{"task": "rte", "learning_rate": 0.01, "weight_decay": 0.1, **changes})
 
 
 def gradients() -> list[list[torch.Tensor]]:
@@ -134,3 +135,66 @@ def test_schedule_equals_that_of_transformers(total: int, ratio: float) -> None:
         optimizer.step()
         theirs.step()
     assert linear_schedule(total, total, ratio) == 0
+
+
+WARMUP_STEPS = {  # model and task: steps, and how many of them the rate rises
+    "XLNet RTE": (800, 200), "XLNet MRPC": (800, 200), "XLNet STS-B": (3000, 500), "XLNet CoLA": (1200, 120),
+    "RoBERTa RTE": (2036, 122), "RoBERTa MRPC": (2296, 137), "RoBERTa STS-B": (3598, 214), "RoBERTa CoLA": (5336, 320),
+    "BART RTE": (1018, 61), "BART MRPC": (1148, 68), "BART STS-B": (1799, 107), "BART CoLA": (1334, 80),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("total", "warmup"), WARMUP_STEPS.values(), ids=WARMUP_STEPS.keys())
+def test_warm_up_of_so_many_steps(total: int, warmup: int) -> None:
+    """Table 6; whatever the ratio says."""
+    shares = [linear_schedule(step, total, 0.1, warmup) for step in range(total)]
+    assert shares == [linear_schedule(step, total, 0.5, warmup) for step in range(total)]
+    assert shares.index(1.0) == warmup and shares[:warmup] == [step / warmup for step in range(warmup)]
+    assert shares[warmup:] == [(total - step) / (total - warmup) for step in range(warmup, total)]
+
+
+def test_rates_of_24_blocks() -> None:
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 9}
+    model = transformers.BertForSequenceClassification(transformers.BertConfig(num_hidden_layers=24, **sizes))
+    config = settings(learning_rate=1e-3, layerwise_lr_decay=0.95)
+    optimizer = make_optimizer(model.named_parameters(), config, models.depths(model))
+    set_learning_rate(optimizer, 2e-5)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    below = {"bert.embeddings.": 25, "bert.pooler.": 0, "classifier.": 0}
+    below |= {f"bert.encoder.layer.{i}.": 24 - i for i in range(24)}
+    for name, p in model.named_parameters():
+        (depth,) = (d for start, d in below.items() if name.startswith(start))
+        assert rates[id(p)] == pytest.approx(2e-5 * 0.95**depth, rel=1e-12)
+    assert rates[id(model.bert.embeddings.word_embeddings.weight)] == pytest.approx(5.5478e-6, rel=1e-4)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_one_step_of_prior_decay_by_hand(decay: float) -> None:
+    """At the scheduled rate and the block's share of it, then Adam from where that led; biases and norms only Adam."""
+    model, depths = small_model(), {"words.weight": 2, "layer.weight": 1, "layer.bias": 1, "norm.weight": 0}
+    changes = {"weight_decay": 0.0, "prior_weight_decay": 3.0, "layerwise_lr_decay": decay}
+    optimizer = make_optimizer(model.named_parameters(), settings(**changes), {**depths, "norm.bias": 0})
+    prior, expected = PriorDecay(optimizer, 3.0), {}
+    for (name, p), gradient in zip(model.named_parameters(), gradients()[0], strict=True):
+        start = p.detach().numpy().copy()
+        away, rate = np.linspace(-1, 1, p.numel()).reshape(start.shape), 0.004 * decay ** depths.get(name, 0)
+        p.data += torch.as_tensor(away)
+        p.grad = gradient.clone()
+        pulled = start + away - (rate * 3.0 * away if p.ndim == 2 else 0.0)
+        expected[name] = pulled - rate * gradient.numpy() / (np.abs(gradient.numpy()) + 1e-8)  # Adam's first step
+    set_learning_rate(optimizer, 0.004)
+    prior.apply()
+    optimizer.step()
+    for name, p in model.named_parameters():
+        np.testing.assert_allclose(p.detach().numpy(), expected[name], rtol=1e-12, atol=1e-12)
+
+
+def test_the_head_decays_toward_its_own_random_start() -> None:
+    config = settings(task="bundled:acceptability", model="random:bert-tiny", prior_weight_decay=0.1, reinit_layers=1)
+    trainer = train.prepare(config, device="cpu")
+    start = {id(p): s for group, starts in trainer.prior.groups for p, s in zip(group["params"], starts, strict=True)}
+    named = dict(trainer.model.named_parameters())
+    assert start.keys() == {id(p) for p in named.values() if p.ndim >= 2}
+    head = models.load(config, 2).model.classifier.weight
+    assert head.any() and torch.equal(start[id(named["classifier.weight"])], head)
+    assert all(torch.equal(start[id(p)], p) and start[id(p)] is not p for p in named.values() if p.ndim >= 2)

@@ -1,8 +1,10 @@
 """The loop of Section 3: its seeds, steps, evaluations and best checkpoint, and runs that diverge."""
 
 import dataclasses
+import hashlib
 import json
 import math
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -12,10 +14,11 @@ import torch
 import transformers
 from torch import nn
 
-from fewft import batching, models, train
+from fewft import batching, models, train, weights
 from fewft.config import RunConfig, UsageError
+from fewft.kernels import UsedRows
 from fewft.metrics import score
-from fewft.train import RunResult, example_losses, fine_tune, pick_device
+from fewft.train import IntermediateError, RunResult, example_losses, fine_tune, pick_device
 
 TASK = "bundled:similarity"
 TIMES = ("seconds", "train_seconds", "started")
@@ -145,13 +148,16 @@ def test_training_lowers_the_loss() -> None:
 
 
 def test_weight_decay_shrinks_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over six steps by rate * decay * (1 + 5/6 + ... + 1/6); also conventional 0.1, at which the paper tunes it."""
     norms = {}
     monkeypatch.setattr(train, "Trainer", Spy)
     monkeypatch.setattr(Spy, "planned", {3: 0.0, 6: 1.0}, raising=False)
-    for decay in (0.0, 5.0):
+    for decay in (0.0, 0.1, 5.0):
         fine_tune(config(weight_decay=decay), device="cpu")
-        norms[decay] = nn.utils.parameters_to_vector(Spy.model.bert.encoder.parameters()).double().norm().item()
-    assert 0.9 < norms[5.0] / norms[0.0] < 0.9999
+        matrices = [p for p in Spy.model.bert.encoder.parameters() if p.ndim >= 2]
+        norms[decay] = nn.utils.parameters_to_vector(matrices).double().norm().item()
+    for decay in (0.1, 5.0):
+        assert 1 - norms[decay] / norms[0.0] == pytest.approx(1e-3 * decay * 3.5, rel=0.1)
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 3])
@@ -223,6 +229,14 @@ def test_packed_rows_and_micro_batches_train_alike(model: str, monkeypatch: pyte
     assert np.ptp(first.train_loss) > 1e-3
 
 
+@pytest.mark.parametrize(("family", "column"), [("xlnet", -1), ("mpnet", 0)])
+def test_padding_is_on_the_side_away_from_what_the_head_reads(family: str, column: int) -> None:
+    trainer = train.prepare(config(model=f"random:{family}-tiny", task="bundled:acceptability"), device="cpu")
+    masks = [piece.inputs["attention_mask"] for piece in trainer.pieces(trainer.sets["train"], range(32))]
+    assert not all(mask.all() for mask in masks)
+    assert all(mask[:, column].all() for mask in masks)
+
+
 def test_bf16_on_the_cpu_is_close_to_fp32() -> None:
     half = run(precision="bf16")
     assert half.status == "ok" and half.train_loss != run().train_loss
@@ -262,3 +276,208 @@ def test_record_is_one_flat_row() -> None:
     assert json.loads(json.dumps(record)) == record
     assert record["seconds"] >= record["train_seconds"] > 0 and record["metric"] == "spearman"
     assert not any(isinstance(value, dict) for value in record.values())
+
+
+# --- methods of Sections 5 to 7 -----------------------------------------------------------------------------------
+
+NEUTRAL = {
+    "reinit_layers": -1, "mixout_prob": 0.0, "layerwise_lr_decay": 1.0, "prior_weight_decay": 0.0, "weight_decay": 0.0,
+    "intermediate_task": "", "warmup_steps": 0,
+}  # fmt: skip
+
+
+def outcome(result: RunResult, *more: str) -> str:
+    """All that training gave, without its config."""
+    left_out = {"run_id", *config().to_dict(), *TIMES, *more}
+    return json.dumps({k: v for k, v in result.record().items() if k not in left_out})
+
+
+def test_neutral_settings_are_plain_fine_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, and none of the methods' code runs."""
+
+    def unwanted(*_: object) -> None:
+        raise AssertionError("not in a plain run")
+
+    for module, name in ((models, "reinitialize"), (train, "PriorDecay"), (models.MixLinear, "forward")):
+        monkeypatch.setattr(module, name, unwanted)
+    monkeypatch.setattr(weights, "load_encoder", unwanted)
+    assert same(fine_tune(config(**NEUTRAL), device="cpu")) == same(run())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prior_weight_decay": 1e-300},
+        {"layerwise_lr_decay": 0.5},  # with every parameter at the head's depth
+        {"warmup_steps": 2, "warmup_ratio": 0.4},
+        {"mixout_prob": 1e-30, "reinit_layers": -1},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_methods_too_weak_to_matter_change_no_bit(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here their code does run; with dropout off, for mixout turns it off."""
+    without_dropout(monkeypatch, packed=True)
+    depths = models.depths
+    monkeypatch.setattr(models, "depths", lambda model: dict.fromkeys(depths(model), 0))
+    plain = {k: v for k, v in changes.items() if k == "warmup_ratio"}
+    expected, found = (fine_tune(config(**settings), device="cpu") for settings in (plain, changes))
+    assert outcome(found) == outcome(expected)
+
+
+def test_taking_distances_changes_nothing_else() -> None:
+    with_them, without = run(), run(num_distances=0)
+    taken = ("distance_steps", "block_distances")
+    assert outcome(with_them, *taken) == outcome(without, *taken)
+    assert without.distance_steps == without.block_distances == []
+    assert with_them.distance_steps == [1, 2, 3, 4, 5, 6] and np.shape(with_them.block_distances) == (6, 3)
+
+
+def stepped(settings: RunConfig, steps: int) -> train.Trainer:
+    trainer = train.prepare(settings, device="cpu")
+    for _, batch in zip(range(steps), train.batches(len(trainer.labels), settings), strict=False):
+        trainer.step(batch)
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("family", "stacks"), [("bert", ["bert.encoder.layer"]), ("bart", ["model.encoder.layers", "model.decoder.layers"])]
+)
+def test_distances_by_hand(family: str, stacks: list[str]) -> None:
+    """From where each block was before the first step, after Re-init; encoder before decoder, bottom first."""
+    settings = config(model=f"random:{family}-tiny", reinit_layers=1, learning_rate=1e-4, task="bundled:acceptability")
+    names = [re.escape(f"{stack}.{i}.") for stack in stacks for i in range(3)]
+    trainer = train.prepare(settings, device="cpu")
+    assert trainer.distances().tolist() == [0.0] * len(names)
+    before = {name: p.detach().double() for name, p in models.load(settings, 2).model.named_parameters()}
+    trainer = stepped(settings, 2)
+    squares = [
+        sum(
+            (p.detach().double() - before[name]).square().sum().item()
+            for name, p in trainer.model.named_parameters()
+            if re.match(pattern, name)
+        )
+        for pattern in names
+    ]
+    assert trainer.distances().tolist() == pytest.approx([math.sqrt(x) for x in squares], rel=1e-4)
+    assert all(0 < x < 0.1 for x in squares)  # from the pre-trained top block Re-init alone is 6 away
+
+
+@pytest.mark.parametrize(
+    ("total", "number", "expected"),
+    [(234, 25, [*range(9, 235, 9)]), (235, 25, [*range(9, 235, 9), 235]), (10, 3, [3, 6, 9, 10]), (2, 25, [1, 2])],
+)
+def test_steps_at_which_distances_are_taken(
+    total: int, number: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def idle(self: train.Trainer, _: np.ndarray) -> None:
+        self.losses[self.done] = 0.0
+        self.done += 1
+
+    monkeypatch.setattr(train.Trainer, "step", idle)
+    result = fine_tune(config(max_steps=total, num_distances=number, num_evals=1), device="cpu")
+    assert result.distance_steps == expected
+    assert result.block_distances == [[0.0] * 3] * len(expected)
+
+
+def test_strong_prior_decay_pulls_the_encoder_back() -> None:
+    plain, pulled = (run(max_steps=20, num_evals=1, prior_weight_decay=strength) for strength in (0.0, 700.0))
+    assert pulled.status == "ok"
+    assert all(a < 0.4 * b for a, b in zip(pulled.block_distances[-1], plain.block_distances[-1], strict=True))
+
+
+# --- an intermediate task -----------------------------------------------------------------------------------------
+
+TRANSFER = {
+    "task": "bundled:acceptability", "intermediate_task": "bundled:entailment", "num_train_epochs": 1, "max_steps": 0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def kept(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty place for intermediate runs' encoders; the file that the one of TRANSFER would be kept in."""
+    models.load_tokenizer("random:bert-tiny")  # from the usual place
+    monkeypatch.setenv("FEWFT_CACHE", str(tmp_path))
+    return weights.encoder_file(config(**TRANSFER).intermediate().run_id)
+
+
+def whole_encoder(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of an encoder's parameters, and of the rows of its embedding table that are none."""
+    found = {name: p.detach().clone() for name, p in model.base_model.named_parameters()}
+    for name, module in model.base_model.named_modules():
+        if isinstance(module, UsedRows):
+            table = module.table.clone()
+            for row, number in enumerate(module.number.tolist()):
+                if number >= 0:
+                    table[row] = module.weight.detach()[number]
+            found[f"{name}.weight"] = table
+    return found
+
+
+class Keeper(train.Trainer):
+    """Copies its encoder at each evaluation."""
+
+    def evaluate(self, step: int) -> None:
+        super().evaluate(step)
+        Keeper.encoders[step] = whole_encoder(self.model)
+
+
+def test_the_encoder_goes_on_from_the_intermediate_runs_best_checkpoint(
+    kept: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(**TRANSFER)
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "encoders", {}, raising=False)
+        patch.setattr(train, "Trainer", Keeper)
+        first = fine_tune(settings.intermediate(), device="cpu")
+        best = Keeper.encoders[first.best_step]
+    assert not kept.exists()  # only what asks for it is kept
+    trainer = train.prepare(settings, device="cpu")
+    found = whole_encoder(trainer.model)
+    assert found.keys() == best.keys() and all(torch.equal(found[name], best[name]) for name in best)
+    plain = train.prepare(config(**TRANSFER | {"intermediate_task": ""}), device="cpu").model
+    words = "embeddings.word_embeddings.weight"
+    moved = (found[words] != whole_encoder(plain)[words]).any(1)
+    unused = trainer.model.base_model.embeddings.word_embeddings.number < 0
+    assert (moved & unused).sum() > 10  # rows that only the intermediate task trained
+    assert torch.equal(trainer.model.classifier.weight, plain.classifier.weight)
+    assert trainer.result.intermediate_sha256 == hashlib.sha256(kept.read_bytes()).hexdigest()
+
+
+def test_a_kept_encoder_is_used_again_unless_it_is_damaged(kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fine_tune(config(**TRANSFER), device="cpu")
+    content = kept.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "fine_tune", None)  # no second intermediate run
+        assert same(fine_tune(config(**TRANSFER), device="cpu")) == same(first)
+    kept.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert same(fine_tune(config(**TRANSFER), device="cpu")) == same(first)
+    assert kept.read_bytes() == content
+    assert first.intermediate_sha256 == hashlib.sha256(content).hexdigest()
+    assert first.train_loss != fine_tune(config(**TRANSFER | {"intermediate_task": ""}), device="cpu").train_loss
+
+
+@pytest.mark.parametrize("from_step", [1, 6], ids=["at once", "after its best checkpoint"])
+def test_an_intermediate_run_that_diverges_gives_nothing_to_go_on_with(
+    from_step: int, kept: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "linear_schedule", lambda step, *_: 1.0 if step < from_step else 1e33)
+    for _ in range(2):  # nor does a second attempt find any
+        with pytest.raises(IntermediateError, match="on 'bundled:entailment' diverged: loss not finite at step"):
+            fine_tune(config(**TRANSFER), device="cpu")
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "nope"}, "task: 'nope' is not known"),
+        ({"reinit_layers": 9}, "reinit_layers: 9 for 'random:bert-tiny'; accepted: -1 to 3"),
+        ({"intermediate_task": "nope"}, "'nope' is not known"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_intermediate_run(
+    changes: dict[str, Any], message: str, kept: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train.Trainer, "run", None)
+    with pytest.raises(UsageError, match=message):
+        fine_tune(config(**TRANSFER | changes), device="cpu")
