@@ -1,6 +1,7 @@
 """Shared by the tests: the project's folder, a small study as a TOML file, and stored runs that nobody trained."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,12 @@ def as_toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {as_toml(v)}" for key, v in value.items()) + "}"
     return json.dumps(value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Let Ctrl-C be an exception also where the tests were started in the background, with it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

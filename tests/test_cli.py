@@ -142,7 +142,7 @@ def test_status_is_1_when_a_run_failed(
 def test_run_with_nothing_missing_only_collects(study: str, store: ResultStore, capsys: pytest.CaptureFixture) -> None:
     wanted = ["--experiment", "bias_correction", "--results", str(store.parquet.parent)]
     assert main(["run", study, *wanted]) == 0
-    assert "nothing was missing; 12 runs are stored" in capsys.readouterr().out
+    assert "nothing was missing; 12 of 12 runs are stored" in capsys.readouterr().out
     assert store.parquet.is_file() and not list(store.folder.glob("*.json"))
 
 
@@ -170,7 +170,8 @@ def test_shards_of_a_study_do_not_depend_on_what_is_stored(
     monkeypatch.setattr(sweep, "sweep", lambda configs, *_, **__: asked.append([c.run_id for c in configs]) or [])
     for folder in (store.parquet.parent, tmp_path / "empty"):
         for part in ("1/2", "2/2"):
-            assert main(["run", study, "--shard", part, "--results", str(folder)]) == 0
+            two = ["--experiment", "bias_correction", "--experiment", "stability_map"]
+            assert main(["run", study, *two, "--shard", part, "--results", str(folder)]) == 0
     assert asked[:2] == asked[2:] and [len(part) for part in asked[:2]] == [14, 14]
     assert len({*asked[0], *asked[1]}) == 28
 
@@ -185,7 +186,7 @@ def test_merge_ends_0_or_with_a_finding_1(
     study: str, store: ResultStore, stored_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     store.collect()
-    config = experiments.plan(studies.load(study), "bias_correction")[2][0]
+    config = experiments.plan(studies.load(study), "bias_correction").configs[0]
     other = ResultStore(tmp_path, "other")
     other.add(stored_run(config, test_best=0.1))
     other.collect()

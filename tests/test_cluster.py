@@ -35,6 +35,7 @@ def nodes() -> Iterator[Any]:
     """A Ray of one node with one core."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # else other work starves the tasks
         nodes = cluster_utils.Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     yield nodes
     nodes.shutdown()
