@@ -257,6 +257,54 @@ def test_runs_after_an_intermediate_run_without_encoder_fail_untrained(
     assert record["reason"].startswith(f"intermediate run {after.intermediate().run_id} {status} (")
 
 
+DYING = """
+import os, sys
+from fewft import sweep, train
+from fewft.config import RunConfig
+from fewft.results import ResultStore
+import json, torch
+
+torch.set_num_threads(1)
+folder, first, after, moment = sys.argv[1], *(RunConfig(**json.loads(c)) for c in sys.argv[2:4]), sys.argv[4]
+step, add = train.Trainer.step, ResultStore.add
+
+def dies_in_step(self, batch):
+    step(self, batch)
+    if moment == f"{self.config.task} {self.done}":
+        os.kill(os.getpid(), 9)
+
+def dies_before_the_record(self, record):
+    if moment == "record":
+        os.kill(os.getpid(), 9)
+    add(self, record)
+
+train.Trainer.step, ResultStore.add = dies_in_step, dies_before_the_record
+for config, keep in ((first, True), (after, False)):
+    sweep._work(config, ResultStore(folder, "s"), "cpu", keep)
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "kept"), [("bundled:entailment 5", 0), ("record", 0), ("bundled:acceptability 2", 1)]
+)
+def test_a_sweep_killed_around_its_intermediate_run_ends_as_if_it_had_not_been(
+    moment: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the intermediate run's training, between its encoder and its record, and in the run after it."""
+    records = []
+    for name in ("killed", "whole"):
+        monkeypatch.setenv("FEWFT_CACHE", str(tmp_path / name / "cache"))
+        store = ResultStore(tmp_path / name, "s")
+        if name == "killed":
+            texts = [json.dumps(c.to_dict()) for c in (FIRST, AFTER[0])]
+            died = subprocess.run([sys.executable, "-c", DYING, str(tmp_path / name), *texts, moment], check=False)
+            assert died.returncode == -signal.SIGKILL and len(store.finished()) == kept
+        sweep(AFTER[:1], store, workers=1, device="cpu")
+        records.append({i: {k: v for k, v in r.items() if k not in TIMES} for i, r in store.records().items()})
+    first, second = (json.dumps(r, sort_keys=True) for r in records)  # as text: NaN is not itself
+    assert first == second and set(records[0]) == {FIRST.run_id, AFTER[0].run_id}
+
+
 class Place:
     """An executor that does nothing, one run after the other."""
 
