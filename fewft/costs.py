@@ -178,7 +178,7 @@ def _stored_config(model: str) -> Any:
 
 
 def _shape_by_name(model: str, num_hidden_layers: int) -> Shape:
-    from fewft.models import RANDOM_SIZES
+    from fewft.sources import RANDOM_SIZES
 
     size = model.rpartition("-")[2] if model.startswith("random:") else ""
     known = size in RANDOM_SIZES

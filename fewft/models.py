@@ -1,59 +1,25 @@
-"""Encoder and head from a hub id, a folder, `bundled:NAME` or `random:NAME`; the one place that knows parameter names."""
+"""Encoder and head, ready to be fine-tuned; the one place that knows how families name their parts."""
 
 import copy
 import dataclasses
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from fewft import sources
 from fewft.batching import Encoded, make_pieces, packed_attention
-from fewft.config import RunConfig, UsageError, check_choice
+from fewft.config import RunConfig, UsageError
 from fewft.kernels import UsedRows, use_cpu_kernels
 from fewft.mixout import MixLinear, use_mixout
 from fewft.reinit import draw_anew, reinitialize
 from fewft.tasks import Split
-from fewft.weights import bundled_folder
 
 ATTENTION = "fewft_packed"
 transformers.AttentionInterface.register(ATTENTION, packed_attention)
-
-RANDOM_SIZES = {  # name: blocks, width, heads
-    "tiny": (3, 64, 4),
-    "base": (12, 768, 12),
-    "large": (24, 1024, 16),
-}
-_BERT = {
-    "num_hidden_layers": "blocks",
-    "hidden_size": "width",
-    "num_attention_heads": "heads",
-    "intermediate_size": "inner",
-    "max_position_embeddings": "positions",
-}
-_DEBERTA = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
-RANDOM_FAMILIES: dict[str, dict[str, Any]] = {  # the config's names for the sizes, and what else its checkpoints have
-    "bert": _BERT,
-    "roberta": _BERT,
-    "electra": _BERT,
-    "albert": _BERT,
-    "mpnet": _BERT,
-    "modernbert": _BERT,
-    "distilbert": {"n_layers": "blocks", "dim": "width", "n_heads": "heads", "hidden_dim": "inner",
-                   "max_position_embeddings": "positions"},
-    "deberta-v2": _BERT | _DEBERTA | {"position_buckets": 256, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
-    "xlnet": {"n_layer": "blocks", "d_model": "width", "n_head": "heads", "d_inner": "inner"},
-    "bart": {
-        "encoder_layers": "blocks", "decoder_layers": "blocks", "d_model": "width", "encoder_attention_heads": "heads",
-        "decoder_attention_heads": "heads", "encoder_ffn_dim": "inner", "decoder_ffn_dim": "inner", "max_position_embeddings": "positions",
-    },
-}  # fmt: skip
-NO_SEGMENTS = ("distilbert", "mpnet", "modernbert", "bart")  # families without token types
 
 
 @dataclass(frozen=True)
@@ -102,19 +68,6 @@ def load(
     use_cpu_kernels(model)
     _draw(model, config)
     return dataclasses.replace(encoder, mixed=use_mixout(model, config.mixout_prob))
-
-
-@lru_cache(maxsize=8)
-def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
-    """The tokenizer of a model; that of `bundled:minilm` for random weights."""
-    if name.startswith(("random:", "bundled:")):
-        tokenizer = AutoTokenizer.from_pretrained(bundled_folder("minilm" if name.startswith("random:") else name[8:]))
-        if name.startswith(tuple(f"random:{family}-" for family in NO_SEGMENTS)):
-            tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n != "token_type_ids"]
-        if name.startswith("random:xlnet-"):
-            tokenizer.padding_side = "left"  # its head reads the last token
-        return tokenizer
-    return AutoTokenizer.from_pretrained(name)
 
 
 def encode(tokenizer: transformers.PreTrainedTokenizerBase, split: Split, max_seq_length: int) -> Encoded:
@@ -287,7 +240,7 @@ def _trial(model: nn.Module, *, packed: bool, shortcut: bool) -> Tensor:
     return out[torch.cat([p.index for p in pieces]).argsort()]
 
 
-# --- sources ------------------------------------------------------------------------------------------------------
+# --- from sources ------------------------------------------------------------------------------------------------------
 
 
 def pretrained(name: str, num_hidden_layers: int, num_labels: int) -> Encoder:
@@ -297,18 +250,14 @@ def pretrained(name: str, num_hidden_layers: int, num_labels: int) -> Encoder:
         UsageError: as `load`.
     """
     model = _read(name, num_hidden_layers, num_labels)
-    tokenizer = load_tokenizer(name)
+    tokenizer = sources.load_tokenizer(name)
     packed, shortcut = _packing(name, num_hidden_layers)
     left = tokenizer.padding_side == "left"
     return Encoder(model, tokenizer, packed, shortcut, _first_position(model), pad_left=left)
 
 
 def _read(name: str, num_hidden_layers: int, num_labels: int) -> nn.Module:
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # random: weights are the same in every run
-        model = _random(name, num_labels) if name.startswith("random:") else _stored(name, num_labels)
+    model = sources.read(name, num_labels)
     _, blocks = encoder_blocks(model)
     if num_hidden_layers and model.config.is_encoder_decoder:
         raise UsageError(f"num_hidden_layers: {num_hidden_layers} for {name!r}; accepted: 0 for an encoder-decoder")
@@ -325,42 +274,3 @@ def _first_position(model: nn.Module) -> int:
     positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     return 0 if padding is None else padding + 1
-
-
-def _stored(name: str, num_labels: int) -> nn.Module:
-    source = str(bundled_folder(name.removeprefix("bundled:"))) if name.startswith("bundled:") else name
-    if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
-        raise UsageError(f"model: folder {source!r} has no .safetensors file; accepted: weights in safetensors")
-    try:
-        load_tokenizer(name)
-        model, found = AutoModelForSequenceClassification.from_pretrained(
-            source, num_labels=num_labels, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
-            ignore_mismatched_sizes=True,  # a head of another task's size is drawn anew like any other
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        accepted = "a hub id, a folder, bundled:NAME or random:NAME"
-        raise UsageError(f"model: {name!r} cannot be loaded ({reason}); accepted: {accepted}") from error
-    lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-    model.lacks_pooler = any(".pooler." in k or k.startswith("head.") for k in lacking)
-    lacking = {k for k in lacking if k.startswith(model.base_model_prefix + ".") and ".pooler." not in k}
-    if lacking:  # transformers would leave them random
-        raise UsageError(f"model: {name!r} has no fitting weights for {min(lacking)!r}; accepted: a whole encoder")
-    return model
-
-
-def _random(name: str, num_labels: int) -> nn.Module:
-    """A model of the real class with random weights; its words are those of the bundled tokenizer."""
-    accepted = [f"random:{family}-{size}" for family in RANDOM_FAMILIES for size in RANDOM_SIZES]
-    check_choice("model", name, accepted)
-    family, size = name.removeprefix("random:").rsplit("-", 1)
-    blocks, width, heads = RANDOM_SIZES[size]
-    sizes = {"blocks": blocks, "width": width, "heads": heads, "inner": 4 * width, "positions": 514}
-    said = {k: sizes.get(v, v) if isinstance(v, str) else v for k, v in RANDOM_FAMILIES[family].items()}
-    tokenizer = load_tokenizer(name)
-    pad, end = tokenizer.pad_token_id, tokenizer.sep_token_id
-    config = AutoConfig.for_model(
-        family, **said, vocab_size=len(tokenizer), num_labels=num_labels, type_vocab_size=2, pad_token_id=pad,
-        eos_token_id=end, decoder_start_token_id=end,
-    )  # fmt: skip
-    return AutoModelForSequenceClassification.from_config(config)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, default_data_collator
 
-from fewft import models, sweep, tasks, train
+from fewft import models, sources, sweep, tasks, train
 from fewft.config import RunConfig
 from fewft.environment import pick_device
 from fewft.metrics import score
@@ -101,7 +101,7 @@ class Peer(Trainer, TrainerCallback):
 
 def peer_rows(config: RunConfig, part: str, padded: bool) -> list[dict[str, Any]]:
     """The examples of a split as run_glue's preprocessing leaves them, padded to max_seq_length or not."""
-    tokenizer, split = models.load_tokenizer(config.model), getattr(tasks.load(config.task), part)
+    tokenizer, split = sources.load_tokenizer(config.model), getattr(tasks.load(config.task), part)
     texts = [list(side) for side in (split.text_a, split.text_b) if side is not None]
     columns = tokenizer(*texts, truncation=True, max_length=config.max_seq_length, padding=padded and "max_length")
     columns["labels"] = split.labels.tolist()

@@ -268,6 +268,7 @@ PARTS = ("train", "validation", "test")
 
 def _mean_tokens(split: Split, max_seq_length: int) -> float:
     """With the tokenizer of the bundled MiniLM, whose vocabulary is that of BERT's uncased models."""
-    from fewft.models import encode, load_tokenizer
+    from fewft.models import encode
+    from fewft.sources import load_tokenizer
 
     return round(float(encode(load_tokenizer("bundled:minilm"), split, max_seq_length).lengths.mean()), 3)

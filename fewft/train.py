@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor, nn
 
-from fewft import models, tasks, weights
+from fewft import models, sources, tasks, weights
 from fewft.batching import EVAL_TOKENS, Encoded, Piece, evaluation_batches, make_pieces
 from fewft.config import CORE_VERSION, RunConfig
 from fewft.environment import environment, pick_device
@@ -153,7 +153,7 @@ PARTS = ("train", "validation", "test")
 
 @lru_cache(maxsize=16)
 def _encoded(task: str, data: str, model: str, max_seq_length: int, part: str) -> Encoded:
-    tokenizer = models.load_tokenizer(model)
+    tokenizer = sources.load_tokenizer(model)
     return models.encode(tokenizer, getattr(tasks.load(task, data), part), max_seq_length)
 
 

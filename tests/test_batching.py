@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewft import batching, models
+from fewft import batching, models, sources
 from fewft.batching import Encoded, Piece, evaluation_batches, make_pieces, packed_attention
 from fewft.config import RunConfig
 
@@ -54,7 +54,7 @@ def logits(encoder: models.Encoder, data: Encoded, batch: Sequence[int]) -> Tens
 
 def usable(model: nn.Module, piece: Piece) -> dict[str, object]:
     """Without token types where the family has none; its tokenizer would give none."""
-    kinds = getattr(model.config, "type_vocab_size", 0) and model.config.model_type not in models.NO_SEGMENTS
+    kinds = getattr(model.config, "type_vocab_size", 0) and model.config.model_type not in sources.NO_SEGMENTS
     return {k: v for k, v in piece.inputs.items() if kinds or k != "token_type_ids"}
 
 
@@ -92,7 +92,7 @@ def test_dropout_in_packed_attention_has_the_right_rate_and_scale() -> None:
     assert not out[0, : 60 * 8, :, 60:].any()
 
 
-@pytest.mark.parametrize("family", models.RANDOM_FAMILIES)
+@pytest.mark.parametrize("family", sources.RANDOM_FAMILIES)
 def test_gradients_are_as_exact_as_padded_ones(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropout off; of packed rows, or of four micro-batches, next to those of the whole padded batch."""
     name, data = f"random:{family}-tiny", random_data(LENGTHS["a batch"])

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
-from fewft import models
+from fewft import models, sources
 from fewft.batching import Encoded, Piece, make_pieces
 from fewft.config import RunConfig, UsageError
 from fewft.mixout import draw_masks
@@ -313,7 +313,7 @@ def saved(tmp_path: Path) -> Callable[[str], str]:
 
     def save(kind: str) -> str:
         built(kind).save_pretrained(tmp_path)
-        models.load_tokenizer("random:bert-tiny").save_pretrained(tmp_path)
+        sources.load_tokenizer("random:bert-tiny").save_pretrained(tmp_path)
         return str(tmp_path)
 
     return save

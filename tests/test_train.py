@@ -14,7 +14,7 @@ import torch
 import transformers
 from torch import nn
 
-from fewft import batching, models, train, weights
+from fewft import batching, models, sources, train, weights
 from fewft.config import RunConfig, UsageError
 from fewft.kernels import UsedRows
 from fewft.metrics import score
@@ -395,7 +395,7 @@ TRANSFER = {
 @pytest.fixture
 def kept(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An empty place for intermediate runs' encoders; the file that the one of TRANSFER would be kept in."""
-    models.load_tokenizer("random:bert-tiny")  # from the usual place
+    sources.load_tokenizer("random:bert-tiny")  # from the usual place
     monkeypatch.setenv("FEWFT_CACHE", str(tmp_path))
     return weights.encoder_file(config(**TRANSFER).intermediate().run_id)
 
