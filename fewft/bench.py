@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fewft import costs, sweep
+from fewft import costs, processes, sweep
 from fewft import peers as measuring
 from fewft.config import RunConfig, UsageError, check_choice
 from fewft.environment import environment, pick_device
@@ -72,7 +72,7 @@ def bench(
 
 def children(job: Callable[..., Row], calls: list[Row], *, one_thread: bool = False) -> list[Row]:
     """What a function gives in fresh processes, one a call, all at the same time."""
-    for name, value in sweep.WORKER_ENVIRONMENT.items():  # read when a process starts
+    for name, value in processes.WORKER_ENVIRONMENT.items():  # read when a process starts
         os.environ.pop(name, None)
         os.environ.update({name: value} if one_thread else {})
     try:

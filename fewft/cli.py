@@ -8,7 +8,6 @@ import ast
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from fewft import experiments, studies
 from fewft.config import RunConfig, UsageError
 from fewft.designs import EXPERIMENTS
 from fewft.results import ResultStore
+from fewft.tally import COUNTS, lines_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def _plan(options: argparse.Namespace) -> int:
         raise UsageError(f"rate: {options.rate:g}; accepted: FLOP/s above 0, or 0 to measure them")
     study, store = _open(options)
     records, finished = store.records(), store.finished()
-    lines = _lines(_wanted(study, options, records), finished)
+    lines = lines_of(_wanted(study, options, records), finished)
     runs = lines[-1].new
     each = {run_id: costs.cost(config) for run_id, config in runs.items()}
     given = costs.Rate(options.rate, "as --rate says")
@@ -61,40 +61,6 @@ def _plan(options: argparse.Namespace) -> int:
     print("steps to hours: of the distinct runs, which no experiment above has; left: hours of the missing ones")
     print(f"hours: at {rate.flops:.2g} FLOP/s, {rate.source}", *costs.assumptions(runs.values()), sep="\n")
     return 0
-
-
-COUNTS = f"{'experiment':24} {'runs':>6} {'distinct':>8} {'later':>6} {'stored':>7} {'missing':>8}"
-
-
-@dataclass(frozen=True)
-class Line:
-    """An experiment's line under COUNTS, or that of all together."""
-
-    name: str
-    runs: int
-    later: int  # of them
-    stored: int
-    new: dict[str, RunConfig]  # by id, those that no line above has
-    choices: list[list[list[RunConfig]]]  # of each, each candidate's runs that no line above has
-
-    def __str__(self) -> str:
-        distinct = len(self.new) + sum(max(map(len, c)) for c in self.choices)
-        missing = self.runs - self.stored
-        return f"{self.name:24} {self.runs:6} {distinct:8} {self.later:6} {self.stored:7} {missing:8}"
-
-
-def _lines(plans: dict[str, experiments.Plan], finished: set[str]) -> list[Line]:
-    """A line an experiment, and the last one for the distinct runs of all."""
-    known = {c.run_id: c for plan in plans.values() for c in plan.configs}
-    lines, seen = [], dict[str, RunConfig]()
-    for name, plan in plans.items():
-        ids = {c.run_id: c for c in plan.configs}
-        new, later = {i: c for i, c in ids.items() if i not in seen}, plan.count_pending()
-        lines.append(Line(name, len(ids) + later, later, len(ids.keys() & finished), new, plan.pending(known)))
-        seen |= ids
-    choices = [choice for line in lines for choice in line.choices]
-    later = sum(plan.count_pending(known) for plan in plans.values())
-    return [*lines, Line("all, each once", len(seen) + later, later, len(seen.keys() & finished), seen, choices)]
 
 
 def _hours(seconds: float) -> str:
@@ -116,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
 
     done = experiments.run_all(study, names, store, do, tasks=options.tasks, seeds=options.seeds)
     store.collect()
-    all_ = _lines(_wanted(study, options, store.records()), store.finished())[-1]
+    all_ = lines_of(_wanted(study, options, store.records()), store.finished())[-1]
     counts = Counter(d.status for d in done)
     said = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing was missing"
     waiting = f"; {all_.later} wait for runs that a search still lacks" if all_.later else ""
@@ -127,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     study, store = _open(options)
     records = store.records()
-    print(COUNTS, *_lines(_wanted(study, options, records), store.finished()), sep="\n")
+    print(COUNTS, *lines_of(_wanted(study, options, records), store.finished()), sep="\n")
     for status, count in sorted(Counter(r["status"] for r in records.values()).items()):
         print(f"{status}: {count}")
     failed = [r for r in records.values() if r["status"] == "failed"]

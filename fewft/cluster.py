@@ -10,7 +10,7 @@ import ray
 import torch
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
 
-from fewft import sweep, weights
+from fewft import processes, sweep, weights
 from fewft.config import RunConfig, UsageError, check_choice
 from fewft.results import ResultStore
 
@@ -42,7 +42,7 @@ class RayCluster:
     def __init__(self, store: ResultStore, device: str, *, slots: int, address: str, gpus: float) -> None:
         self.slots, self.store, self.device = slots, store, device
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray of our own reports to nobody
-        names = {**sweep.WORKER_ENVIRONMENT, **{name: os.environ.get(name) for name in PASSED_ON}}
+        names = {**processes.WORKER_ENVIRONMENT, **{name: os.environ.get(name) for name in PASSED_ON}}
         variables = {name: os.environ.get(name, value) for name, value in names.items()}
         runtime_env = {"env_vars": {name: value for name, value in variables.items() if value is not None}}
         where = {"address": address} if address else {**LOCAL, "num_cpus": sweep.cores()}

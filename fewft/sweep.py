@@ -1,16 +1,12 @@
 """Many runs on worker processes of one thread each, or on Ray; what is stored is not done again."""
 
-import multiprocessing
 import os
 import re
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -25,13 +21,6 @@ if TYPE_CHECKING:
     import torch
 
 EXECUTORS = ("local", "ray")
-WORKER_ENVIRONMENT = {  # read when a worker starts
-    "OMP_NUM_THREADS": "1",
-    # glibc: small freed pieces kept apart scatter the large ones (0.3 GB more a worker), and memory that goes back to
-    # the system after each step comes again page by page (2 % of the time)
-    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0:"
-    "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=536870912",
-}
 
 
 class SweepError(RuntimeError):
@@ -205,6 +194,8 @@ def fail(config: RunConfig, reason: str, store: ResultStore) -> Done:
 
 
 def _on_processes(todo: Sequence[RunConfig], store: ResultStore, workers: int, device: str) -> Executor:
+    from fewft.processes import Processes
+
     on_gpu = preflight(todo, device).type == "cuda"
     return Processes(min(workers or (1 if on_gpu else cores()), len(todo)), store, device)
 
@@ -219,60 +210,6 @@ def _on_ray(
     device = cluster.pick_device(device, gpus)
     preflight(todo, "auto")  # the devices are the nodes'
     return cluster.RayCluster(store, device, slots=workers or len(todo), address=address, gpus=gpus)
-
-
-class Processes:
-    """Worker processes of one thread each; every run is on the disk before its worker starts the next."""
-
-    def __init__(self, slots: int, store: ResultStore, device: str) -> None:
-        self.slots, self.store, self.device = slots, store, device
-        os.environ.update({**WORKER_ENVIRONMENT, **os.environ})
-        self.pool = ProcessPoolExecutor(slots, multiprocessing.get_context("spawn"), _start_worker)
-        self.started = self.pool._processes  # a broken pool forgets its workers, perhaps before they are gone
-
-    def submit(self, config: RunConfig, keep: bool) -> Future[Done]:
-        """As `Executor`."""
-        return self.pool.submit(_work, config, self.store, self.device, keep)
-
-    def finish(self, config: RunConfig, future: Future[Done]) -> Done:
-        """As `Executor`."""
-        try:
-            return future.result()
-        except BrokenProcessPool as error:
-            raise SweepError("a worker process was killed; finished runs are stored, the same call goes on") from error
-
-    def close(self) -> None:
-        """As `Executor`."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        processes = list(self.started.values())
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    parent = multiprocessing.parent_process()
-
-    def follow_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _work(config: RunConfig, store: ResultStore, device: str, keep: bool) -> Done:
-    from fewft.weights import read_encoder
-
-    if store.has(config.run_id) and not (keep and read_encoder(config.run_id) is None):  # another sweep was faster
-        return Done(label(config), "stored", "", 0.0)
-    record, done = perform(config, device, keep)
-    store.add(record)
-    return done
 
 
 def perform(config: RunConfig, device: str, keep: bool) -> tuple[dict[str, Any], Done]:

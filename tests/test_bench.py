@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fewft import bench, peers, sweep, tasks, train
+from fewft import bench, peers, processes, sweep, tasks, train
 from fewft.cli import main
 from fewft.config import RunConfig, UsageError
 
@@ -219,7 +219,7 @@ def test_children_are_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     call = {"cmd": "sleep 1; echo $PPID ${OMP_NUM_THREADS:-all} ${GLIBC_TUNABLES:-none}"}
     one, two = (said.split() for said in bench.children(subprocess.getoutput, [call] * 2, one_thread=True))
-    assert one[0] != two[0] and one[1:] == two[1:] == list(sweep.WORKER_ENVIRONMENT.values())
+    assert one[0] != two[0] and one[1:] == two[1:] == list(processes.WORKER_ENVIRONMENT.values())
     assert bench.children(subprocess.getoutput, [call])[0].split()[1:] == ["all", "none"]
 
 

@@ -259,7 +259,7 @@ def test_runs_after_an_intermediate_run_without_encoder_fail_untrained(
 
 DYING = """
 import os, sys
-from fewft import sweep, train
+from fewft import processes, train
 from fewft.config import RunConfig
 from fewft.results import ResultStore
 import json, torch
@@ -280,7 +280,7 @@ def dies_before_the_record(self, record):
 
 train.Trainer.step, ResultStore.add = dies_in_step, dies_before_the_record
 for config, keep in ((first, True), (after, False)):
-    sweep._work(config, ResultStore(folder, "s"), "cpu", keep)
+    processes.work(config, ResultStore(folder, "s"), "cpu", keep)
 """
 
 
