@@ -80,8 +80,9 @@ def settings_table(study: Study) -> pd.DataFrame:
             continue
         ours = getattr(example, field.name)
         same = "same" if ours == field.default else f"`{ours}`"
+        default = "none" if field.default == "" else f"`{field.default}`"
         about = f"{field.metadata['about']} ({field.metadata['source']})"
-        rows.append((f"`{field.name}`", f"`{field.default}`", same, about))
+        rows.append((f"`{field.name}`", default, same, about))
     return pd.DataFrame(rows, columns=["Setting", "Default", "Here", "Meaning (source)"])
 
 

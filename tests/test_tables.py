@@ -98,6 +98,7 @@ def test_every_baseline_that_can_be_checked_is_the_papers() -> None:
 
 def test_the_settings_say_where_the_study_differs() -> None:
     table = tables.settings_table(studies.load("demo")).set_index("Setting")
+    assert table.loc["`intermediate_task`", "Default"] == "none"
     assert table.Here["`learning_rate`"] == "`0.0005`" and table.Default["`learning_rate`"] == "`2e-05`"
     assert table.Here["`max_grad_norm`"] == "same"
 
