@@ -261,6 +261,31 @@ def test_precisions_on_cuda(
     np.testing.assert_allclose(on_cuda.train_loss, on_cpu.train_loss, rtol=tolerance)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    "method",
+    [{"reinit_layers": 1}, {"layerwise_lr_decay": 0.9}, {"prior_weight_decay": 1.0}, {"weight_decay": 0.1}],
+)
+def test_methods_on_cuda(method: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As captured graphs, against fp32 on the CPU, with dropout off."""
+    without_dropout(monkeypatch, packed=True)
+    on_cuda = fine_tune(config(precision="bf16", learning_rate=1e-3, **method), device="cuda")
+    on_cpu = fine_tune(config(learning_rate=1e-3, **method), device="cpu")
+    assert on_cuda.captured and on_cuda.status == "ok"
+    np.testing.assert_allclose(on_cuda.train_loss, on_cpu.train_loss, rtol=0.05)
+    np.testing.assert_allclose(on_cuda.block_distances, on_cpu.block_distances, rtol=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_mixout_on_cuda_draws_a_new_mask_in_each_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_dropout(monkeypatch, packed=True)
+    runs = [fine_tune(config(precision="bf16", mixout_prob=0.5, data_seed=s), device="cuda") for s in (0, 0, 1)]
+    assert all(r.captured and r.status == "ok" for r in runs)
+    assert runs[0].train_loss == runs[1].train_loss != runs[2].train_loss
+
+
 @pytest.mark.parametrize("device", ["tpu", "cuda:99", ""])
 def test_devices_that_are_not_here_are_refused(device: str) -> None:
     with pytest.raises(UsageError, match=f"device: {device!r} is not here; accepted: auto, cpu"):
