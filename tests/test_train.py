@@ -279,7 +279,7 @@ def test_methods_on_cuda(method: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_mixout_on_cuda_draws_a_new_mask_in_each_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixout_on_cuda_repeats_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     without_dropout(monkeypatch, packed=True)
     runs = [fine_tune(config(precision="bf16", mixout_prob=0.5, data_seed=s), device="cuda") for s in (0, 0, 1)]
     assert all(r.captured and r.status == "ok" for r in runs)
