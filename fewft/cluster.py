@@ -21,13 +21,16 @@ LOCAL = {"address": "local", "include_dashboard": False, "_node_ip_address": "12
 Outcome = tuple[dict[str, Any], sweep.Done, bytes | None]  # a run's record, what to say of it, its encoder
 
 
-def pick_device(device: str, gpus: float) -> str:
+def pick_device(device: str, gpus: float, address: str) -> str:
     """The device of each run; whether its node has that is Ray's to say.
 
     Raises:
-        UsageError: not a device, or a GPU with none asked for.
+        UsageError: not a device, a GPU with none asked for, or more GPUs than a Ray of our own will ever have.
     """
     check_choice("device", device, ("auto", "cpu", "cuda"))
+    if gpus > torch.cuda.device_count() and not address:
+        here = torch.cuda.device_count()
+        raise UsageError(f"gpus_per_run: {gpus:g} with {here} on this machine; accepted: at most {here}, or an address")
     if device == "cuda" and not gpus:
         raise UsageError("device: 'cuda' with 0 GPUs per run; accepted: 'auto', 'cpu', or GPUs per run above 0")
     return device if gpus else "cpu"  # Ray hides the GPUs from a task that asks for none

@@ -209,7 +209,7 @@ def _use_packed_rows(model: nn.Module, shortcut: bool) -> None:
 def _packing(name: str, num_hidden_layers: int) -> tuple[bool, bool]:
     """Whether packed rows, and the shortcut in the last block, give a model's own outputs.
 
-    Tried on six sequences, one longer than a local attention's window, in evaluation mode.
+    Tried on six sequences, one longer than a local attention's window where the model takes it, in evaluation mode.
     """
     model = _read(name, num_hidden_layers, 2)
     if not getattr(model, "_supports_attention_backend", False) or model.config.is_encoder_decoder:
@@ -228,7 +228,9 @@ def _packing(name: str, num_hidden_layers: int) -> tuple[bool, bool]:
 @torch.no_grad()
 def _trial(model: nn.Module, *, packed: bool, shortcut: bool) -> Tensor:
     kinds = int(getattr(model.config, "type_vocab_size", 0) or 0)
-    rows = [np.arange(5, 5 + n) for n in (7, 3, 12, 5, 128, 3)]
+    limit = getattr(model.config, "max_position_embeddings", 0) or 0
+    longest = min(128, limit - 2) if limit > 2 else 128
+    rows = [np.arange(5, 5 + n) for n in (7, 3, 12, 5, longest, 3)]
     types = [np.arange(len(r)) % kinds for r in rows] if kinds else None
     data = Encoded(rows, types, torch.zeros(len(rows)))
     model.eval()

@@ -207,7 +207,7 @@ def _on_ray(
         from fewft import cluster
     except ImportError as error:
         raise UsageError(f"executor: 'ray' needs Ray ({error}); accepted: pip install 'fewft[cluster]'") from error
-    device = cluster.pick_device(device, gpus)
+    device = cluster.pick_device(device, gpus, address)
     preflight(todo, "auto")  # the devices are the nodes'
     return cluster.RayCluster(store, device, slots=workers or len(todo), address=address, gpus=gpus)
 

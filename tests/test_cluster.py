@@ -167,6 +167,7 @@ def test_task_brings_the_encoder_to_a_node_without_it(
         ("cuda:0", 1.0, "device: 'cuda:0' is not known .* accepted: auto, cpu, cuda"),
         ("cuda", 0.0, "device: 'cuda' with 0 GPUs per run"),
         ("cpu", -1.0, "gpus: -1.0; accepted: 0 or more"),
+        ("auto", 99.0, "gpus_per_run: 99 with .* on this machine; accepted: at most"),
     ],
 )
 def test_wrong_devices_are_refused(store: ResultStore, device: str, gpus: float, message: str) -> None:
@@ -175,7 +176,7 @@ def test_wrong_devices_are_refused(store: ResultStore, device: str, gpus: float,
 
 
 def test_device_is_what_ray_gives() -> None:
-    assert [cluster.pick_device("auto", gpus) for gpus in (0, 0.5, 1)] == ["cpu", "auto", "auto"]
+    assert [cluster.pick_device("auto", gpus, "head:6379") for gpus in (0, 0.5, 1)] == ["cpu", "auto", "auto"]
 
 
 def test_no_ray_at_the_address_is_said(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,3 +112,27 @@ def test_an_encoder_without_its_weights_is_refused(tmp_path: Path) -> None:
     whole.model.save_pretrained(tmp_path, state_dict=states)
     with pytest.raises(UsageError, match="no fitting weights for 'bert.encoder.layer.1"):
         load(str(tmp_path))
+
+
+def test_a_checkpoint_without_pooler_gets_one_from_the_initialisation_seed(tmp_path: Path) -> None:
+    """As part of the head: Re-init of the pooler alone then changes nothing."""
+    whole = load()
+    whole.tokenizer.save_pretrained(tmp_path)
+    states = {name: w for name, w in whole.model.state_dict().items() if ".pooler." not in name}
+    whole.model.save_pretrained(tmp_path, state_dict=states)
+    first, again, other = (
+        load(str(tmp_path), init_seed=s, reinit_layers=n).model for s, n in ((1, -1), (1, 0), (2, -1))
+    )
+    weights = [m.bert.pooler.dense.weight for m in (first, again, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert weights[0].std().item() == pytest.approx(0.02, rel=0.1)
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_a_model_of_few_positions_is_tried_within_them(tmp_path: Path) -> None:
+    whole = load()
+    whole.tokenizer.save_pretrained(tmp_path)
+    config = whole.model.config
+    config.max_position_embeddings = 40
+    type(whole.model)(config).save_pretrained(tmp_path)
+    assert load(str(tmp_path)).packed
