@@ -80,19 +80,20 @@ def distances(ask: Request) -> Wanted:
             yield ask.study.run(task, "debiased", seed, reinit_layers=layers)
 
 
-def chosen_layers(ask: Request, task: str, **changes: Any) -> int | None:
-    """L with the best mean validation score of the Re-init sweep; None before that is done. Paper: Section 5."""
-    seeds, grid = ask.count("reinit"), ask.study.grid("reinit_layers")
-    return best({n: ask.cell(task, seeds, reinit_layers=n, **changes) for n in grid}, ask.scores)
+def _layers(ask: Request, task: str) -> dict[int, list[RunConfig]]:
+    """The Re-init sweep of a task, by L."""
+    return {n: ask.cell(task, ask.count("reinit"), reinit_layers=n) for n in ask.study.grid("reinit_layers")}
 
 
 def longer(ask: Request) -> Wanted:
-    """Standard and the chosen L for more steps: a search, then more seeds of its best. Paper: Section 6, Table 1."""
+    """Standard and the chosen L for more steps: searches for both, then more seeds. Paper: Section 6, Table 1."""
     for task in ask.tasks:
+        sweep = _layers(ask, task)
+        yield from (config for runs in sweep.values() for config in runs)
         yield from _longer(ask, task, -1)
-        layers, grid = chosen_layers(ask, task), ask.study.grid("reinit_layers")
+        layers = best(sweep, ask.scores)
         if layers is None:
-            yield Choice([_known(_longer(replace(ask, scores={}), task, n)) for n in grid])
+            yield Choice([_known(_longer(replace(ask, scores={}), task, n)) for n in sweep])
         else:
             yield from _longer(ask, task, layers)
 

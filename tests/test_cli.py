@@ -66,12 +66,13 @@ def test_plan_counts_what_is_stored_and_what_it_costs(
 def test_plan_counts_what_a_search_will_choose(
     study: str, store: ResultStore, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of each task: standard has three cells of one run, and its best one more; Re-init the same once its L is known."""
+    """Of each task: standard has three cells of one run, and its best one more; for L there are two times two runs,
+    then its two new cells and one more run."""
     monkeypatch.setattr(costs, "cost", lambda _: costs.Cost(10, 250_000, 3.6e15))
     wanted = ["--experiment", "longer", "--results", str(store.parquet.parent), "--rate", "2e12"]
     assert main(["plan", study, *wanted]) == 0
     line = capsys.readouterr().out.splitlines()[1].split()
-    assert line == ["longer", "16", "16", "10", "2", "14", "160", "4.0", "5.8e+16", "8.0", "7.0"]
+    assert line == ["longer", "22", "22", "8", "2", "20", "220", "5.5", "7.9e+16", "11", "10"]
 
 
 def test_plan_of_a_part_at_a_given_rate(
