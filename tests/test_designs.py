@@ -139,8 +139,8 @@ def test_longer_follows_the_scores_stage_by_stage(study: Study) -> None:
     # for each task: one more seed of standard's best, and Re-init's two new cells, of which one gets one more
     assert first.count_pending() == 2 * (1 + 2 + 1)
 
-    records = stored(configs(study, "reinit"), lambda c: {1: 0.4, 2: 0.6}.get(c.reinit_layers, 0.9))
-    records |= stored(first.configs, lambda c: {200: 0.7, 400: 0.5}.get(c.max_steps, 0.9))
+    records = stored(first.configs, lambda c: {200: 0.7, 400: 0.5}.get(c.max_steps, 0.9))
+    records |= stored(configs(study, "reinit"), lambda c: {1: 0.4, 2: 0.6}.get(c.reinit_layers, 0.9))
     second = experiments.plan(study, "longer", records=records)
     new = [c for c in second.configs if c.run_id not in {x.run_id for x in first.configs}]
     assert Counter((c.reinit_layers, c.max_steps, c.init_seed) for c in new) == {
