@@ -239,7 +239,9 @@ def measure(configs: Sequence[RunConfig]) -> tuple[float, str]:
     finally:
         torch.set_num_threads(threads)
     blocks = f", {config.num_hidden_layers} blocks" if config.num_hidden_layers else ""
-    return median(found), f"{len(found)} training steps of {config.model}{blocks} on {config.task} just now"
+    return median(
+        found
+    ), f"{len(found)} {config.precision} training steps of {config.model}{blocks} on {config.task} just now"
 
 
 def _timed_steps(trainer: Any, shape: Shape, clock: Any) -> list[float]:
@@ -266,6 +268,8 @@ def _trial(config: RunConfig, cuda: bool) -> tuple[RunConfig, RunConfig]:
     kept = ("train_batch_size", "max_seq_length", "precision", "model", "num_hidden_layers")
     values = {name: getattr(config, name) for name in kept} | {"max_steps": TRY_STEPS[1], "task": "bundled:entailment"}
     shape = shape_of(config)
+    if not cuda:  # half precision is tens of times slower where a processor has no instructions for it
+        values["precision"] = "fp32"
     if _weights_are_here(config.model) and (cuda or shape.weights <= TRY_WEIGHTS):
         if config.data or config.task.startswith("bundled:") or os.environ.get("FEWFT_GLUE_DIR"):
             values |= {"task": config.task, "data": config.data}

@@ -44,6 +44,7 @@ def nodes() -> Iterator[Any]:
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ResultStore]:
     monkeypatch.setenv("FEWFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # as above, for a Ray that a test starts
     yield ResultStore(tmp_path, "s")
     assert not ray.is_initialized()
 
