@@ -184,7 +184,9 @@ def test_without_stored_runs_the_rate_is_measured(two_cores: None, monkeypatch: 
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     rate = costs.rate([replace(TINY, intermediate_task="mnli")], [])
     assert rate.flops > 1e6
-    assert rate.source.endswith("measured in 3 fp32 training steps of random:bert-tiny on bundled:acceptability just now")
+    assert rate.source.endswith(
+        "measured in 3 fp32 training steps of random:bert-tiny on bundled:acceptability just now"
+    )
     assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
 
 
