@@ -80,15 +80,27 @@ def distances(ask: Request) -> Wanted:
             yield ask.study.run(task, "debiased", seed, reinit_layers=layers)
 
 
-def _layers(ask: Request, task: str) -> dict[int, list[RunConfig]]:
+def reinit_cells(ask: Request, task: str) -> dict[int, list[RunConfig]]:
     """The Re-init sweep of a task, by L."""
     return {n: ask.cell(task, ask.count("reinit"), reinit_layers=n) for n in ask.study.grid("reinit_layers")}
+
+
+def longer_cells(ask: Request, task: str, layers: int) -> dict[int, dict[str, Any]]:
+    """Numbers of steps that Longer tries, none below three epochs, and the settings that each stands for."""
+    three_epochs = ask.study.run(task, "debiased", 0).num_steps(glue.num_train(task, ask.study.data.get(task, "")))
+    steps = (n for n in ask.study.grid("max_steps") if n >= three_epochs)
+    return {n: {"reinit_layers": layers, "max_steps": n} for n in steps}
+
+
+def search_runs(ask: Request, task: str, cells: Mapping[Any, dict[str, Any]], name: str) -> dict[Any, list[RunConfig]]:
+    """The runs of each cell of a search; `name` in SEEDS says how many."""
+    return {key: ask.cell(task, ask.count(name), **changes) for key, changes in cells.items()}
 
 
 def longer(ask: Request) -> Wanted:
     """Standard and the chosen L for more steps: searches for both, then more seeds. Paper: Section 6, Table 1."""
     for task in ask.tasks:
-        sweep = _layers(ask, task)
+        sweep = reinit_cells(ask, task)
         yield from (config for runs in sweep.values() for config in runs)
         yield from _longer(ask, task, -1)
         layers = best(sweep, ask.scores)
@@ -99,17 +111,15 @@ def longer(ask: Request) -> Wanted:
 
 
 def _longer(ask: Request, task: str, layers: int) -> Wanted:
-    search, final = (ask.count(name) for name in ("longer_search", "longer"))
-    three_epochs = ask.study.run(task, "debiased", 0).num_steps(glue.num_train(task, ask.study.data.get(task, "")))
-    steps = [n for n in ask.study.grid("max_steps") if n >= three_epochs]
-    yield from ask.cell(task, search, reinit_layers=layers)  # the point at three epochs of Figures 8 and 14
-    cells = {n: {"reinit_layers": layers, "max_steps": n} for n in steps}
-    yield from _search(ask, task, cells, search, final)
+    # the point at three epochs of Figures 8 and 14
+    yield from ask.cell(task, ask.count("longer_search"), reinit_layers=layers)
+    yield from _search(ask, task, longer_cells(ask, task, layers), "longer")
 
 
-def _search(ask: Request, task: str, cells: Mapping[Any, dict[str, Any]], search: int, final: int) -> Wanted:
-    """Every cell with `search` seeds, then the best one with `final`."""
-    candidates = {key: ask.cell(task, search, **changes) for key, changes in cells.items()}
+def _search(ask: Request, task: str, cells: Mapping[Any, dict[str, Any]], name: str) -> Wanted:
+    """Every cell with the seeds of `<name>_search`, then the best one with those of `name`."""
+    search, final = (ask.count(n) for n in (f"{name}_search", name))
+    candidates = search_runs(ask, task, cells, f"{name}_search")
     yield from (config for key in candidates for config in candidates[key])
     chosen = best(candidates, ask.scores)
     if chosen is not None:
@@ -134,11 +144,11 @@ def method_grids(study: Study) -> dict[str, dict[Any, dict[str, Any]]]:
 
 def methods(ask: Request) -> Wanted:
     """Standard, each method's grid and its best point, and the intermediate task. Paper: Section 7, Table 2."""
-    search, final = (ask.count(name) for name in ("methods_search", "methods"))
+    final = ask.count("methods")
     for task in ask.tasks:
         yield from ask.cell(task, final)
         for cells in method_grids(ask.study).values():
-            yield from _search(ask, task, cells, search, final)
+            yield from _search(ask, task, cells, "methods")
         if ask.study.intermediate_task not in ("", task):
             yield from ask.cell(task, final, intermediate_task=ask.study.intermediate_task)
 

@@ -28,6 +28,7 @@ class Plan:
     seeds: int  # asked for, per cell
     configs: list[RunConfig]  # with the intermediate runs that they start from before them
     choices: list[Choice]
+    ask: Request  # what they were built from
 
     def pending(self, known: Container[str] = ()) -> list[list[list[RunConfig]]]:
         """Of each choice, each candidate's runs that are not in the plan or in `known` anyway."""
@@ -51,6 +52,7 @@ class Experiment:
     seeds: int  # asked for, per cell of the experiment
     configs: list[RunConfig]
     frame: pd.DataFrame  # one row a stored run; those that failed are left out
+    ask: Request  # what the runs follow from, with the validation scores that decide searches
     pending: int = 0  # runs that a search must choose first
 
     @property
@@ -87,7 +89,7 @@ def plan(
     runs = [w for w in wanted if isinstance(w, RunConfig)]
     first = [c for c in (run.intermediate() for run in runs) if c]
     configs = list({c.run_id: c for c in (*first, *runs)}.values())
-    return Plan(chosen, ask.count(name), configs, [w for w in wanted if isinstance(w, Choice)])
+    return Plan(chosen, ask.count(name), configs, [w for w in wanted if isinstance(w, Choice)], ask)
 
 
 def _scores(records: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -150,7 +152,7 @@ def load(
         run_all(about, [name], store, do, tasks=tasks, seeds=seeds)
         found = plan(about, name, tasks=tasks, seeds=seeds, records=store.records())
     runs = select(store, found.configs)
-    return Experiment(about, found.tasks, found.seeds, found.configs, runs, found.count_pending())
+    return Experiment(about, found.tasks, found.seeds, found.configs, runs, found.ask, found.count_pending())
 
 
 def select(store: ResultStore, configs: Sequence[RunConfig]) -> pd.DataFrame:

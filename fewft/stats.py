@@ -5,6 +5,7 @@ wrong, UsageError. No function warns.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -91,16 +92,41 @@ def brown_forsythe(a: ArrayLike, b: ArrayLike) -> float:
     return float(stats.levene(a, b, center="median").pvalue)
 
 
+@dataclass(frozen=True)
+class Moments:
+    """Mean, standard deviation (n - 1 in the denominator) and number of some values."""
+
+    mean: float
+    std: float
+    n: int
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> "Moments":
+        """Those of some values; NaN where there are too few of them, or one is NaN."""
+        values = np.asarray(values, float)
+        mean = float(values.mean()) if values.size else float("nan")
+        std = float(values.std(ddof=1)) if values.size > 1 else float("nan")
+        return cls(mean, 0.0 if values.size > 1 and np.ptp(values) == 0 else std, values.size)
+
+
+def t_test(
+    a: Moments, b: Moments, *, alternative: Literal["two-sided", "greater", "less"] = "two-sided",
+    equal_var: bool = True,
+) -> float:  # fmt: skip
+    """p of Student's t-test (`greater`: one-tailed, a above b), of Welch's without `equal_var`; NaN for fewer than 2
+    values in a sample, for a NaN, or when neither sample varies.
+
+    Paper: Table 1 (one-tailed), Appendix C (two-tailed)."""
+    if min(a.n, b.n) < 2 or np.isnan([a.mean, b.mean, a.std, b.std]).any() or a.std == b.std == 0:
+        return float("nan")
+    moments = (a.mean, a.std, a.n, b.mean, b.std, b.n)
+    return float(stats.ttest_ind_from_stats(*moments, equal_var=equal_var, alternative=alternative).pvalue)
+
+
 def welch(
     a: ArrayLike, b: ArrayLike, *, alternative: Literal["two-sided", "greater", "less"] = "two-sided"
 ) -> tuple[float, float]:
     """mean(a) - mean(b), and its p by Welch's t-test (`greater`: one-tailed, a above b); p is NaN for fewer than 2
     values in a sample or when neither sample varies, the difference only for an empty one."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if not a.size or not b.size:
-        return _NAN_INTERVAL
-    difference = float(a.mean() - b.mean())
-    if min(a.size, b.size) < 2 or np.isnan(difference) or np.ptp(a) == np.ptp(b) == 0:
-        return difference, float("nan")
-    moments = [m for x in (a, b) for m in (x.mean(), x.std(ddof=1), x.size)]
-    return difference, float(stats.ttest_ind_from_stats(*moments, equal_var=False, alternative=alternative).pvalue)
+    first, second = Moments.of(a), Moments.of(b)
+    return first.mean - second.mean, t_test(first, second, alternative=alternative, equal_var=False)

@@ -7,7 +7,15 @@ import pytest
 from scipy import stats as scipy_stats
 
 from fewft.config import UsageError
-from fewft.stats import bootstrap_interval, brown_forsythe, expected_performance, share_interval, welch
+from fewft.stats import (
+    Moments,
+    bootstrap_interval,
+    brown_forsythe,
+    expected_performance,
+    share_interval,
+    t_test,
+    welch,
+)
 
 VAL = [0.5, 0.7, 0.7, 0.9]
 SCORE = [0.40, 0.80, 0.60, 0.50]  # the best on validation is not the best on test
@@ -113,3 +121,15 @@ def test_welch() -> None:
     assert welch([3.0], [1.0]) == pytest.approx((2.0, np.nan), nan_ok=True)
     assert welch([1.0, 1.0], [2.0, 2.0]) == pytest.approx((-1.0, np.nan), nan_ok=True)
     assert np.isnan(welch([], [1.0, 2.0])).all()
+
+
+def test_t_test_needs_only_moments() -> None:
+    a, b = [1.0, 2.0, 4.0, 3.0], [1.5, 0.5, 0.0, 0.7, 1.0]
+    first, second = Moments.of(a), Moments.of(b)
+    assert (first.mean, first.std, first.n) == (2.5, pytest.approx(np.std(a, ddof=1)), 4)
+    for alternative in ("two-sided", "greater", "less"):
+        for equal in (True, False):
+            expected = scipy_stats.ttest_ind(a, b, equal_var=equal, alternative=alternative).pvalue
+            assert t_test(first, second, alternative=alternative, equal_var=equal) == pytest.approx(expected)
+    assert Moments.of([0.1, 0.1, 0.1]).std == 0 and np.isnan(t_test(Moments.of([0.1] * 3), Moments.of([0.2] * 3)))
+    assert np.isnan(t_test(first, Moments.of([1.0]))) and np.isnan(t_test(first, Moments.of([1.0, np.nan])))

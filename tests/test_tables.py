@@ -8,6 +8,7 @@ import pytest
 
 from fewft import experiments, plots, studies, tables
 from fewft.experiments import Experiment
+from fewft.stats import Moments
 
 SPREADS = {True: (0.60, 0.61, 0.62, 0.63, 0.64), False: (0.50, 0.55, 0.60, 0.65, 0.70)}
 
@@ -16,16 +17,16 @@ def made(runs_an_arm: int) -> Experiment:
     """One task of demo; with correction no run is degenerate, without it the first two are."""
     study = studies.load("demo")
     task = study.tasks[0]
-    configs = experiments.plan(study, "bias_correction", tasks=task, seeds=5).configs
+    plan = experiments.plan(study, "bias_correction", tasks=task, seeds=5)
     rows = []
-    for config in configs:
+    for config in plan.configs:
         if config.init_seed < runs_an_arm:
             score = SPREADS[config.correct_bias][config.init_seed]
             losses = [1.0] * 5 + [0.2 if config.correct_bias else 0.4] * 10
             rows.append({**config.to_dict(), "status": "ok", "test_best": score, "degenerate": score < 0.56})
             rows[-1] |= {"best_val": score, "train_loss": losses, "metric": "accuracy"}
     empty = pd.DataFrame({"task": [], "correct_bias": pd.Series([], dtype=bool)})
-    return Experiment(study, (task,), 5, configs, pd.DataFrame(rows) if rows else empty)
+    return Experiment(study, (task,), 5, plan.configs, pd.DataFrame(rows) if rows else empty, plan.ask)
 
 
 def test_arms_in_numbers() -> None:
@@ -69,18 +70,50 @@ def test_losses_are_those_of_the_last_ten_steps() -> None:
 def test_the_search_decides_by_the_mean_over_tasks_once_every_rate_ran() -> None:
     study = dataclasses.replace(studies.load("demo"), grids={"learning_rate": (2e-4, 5e-4, 1e-3)})
     found = experiments.plan(study, "stability_map")
-    chosen, seeds, configs = found.tasks, found.seeds, found.configs
+    chosen, seeds, configs, ask = found.tasks, found.seeds, found.configs, found.ask
     best = dict(zip(study.grid("learning_rate"), (0.3, 0.5, 0.4), strict=True))
     rows = [c.to_dict() | {"best_val": best[c.learning_rate], "status": "ok"} for c in configs]
-    whole = Experiment(study, chosen, seeds, configs, pd.DataFrame(rows))
+    whole = Experiment(study, chosen, seeds, configs, pd.DataFrame(rows), ask)
     assert tables.best_rate(whole) == "0.0005"
     low = [r | {"best_val": 1 - r["learning_rate"]} if not r["correct_bias"] else r for r in rows]
-    lower = Experiment(study, chosen, seeds, configs, pd.DataFrame(low))
+    lower = Experiment(study, chosen, seeds, configs, pd.DataFrame(low), ask)
     assert tables.best_rate(lower) == "0.0005" and tables.best_rate(lower, correct_bias=False) == "0.0002"
     table = tables.rate_table(whole)
     assert table.Mean.tolist() == pytest.approx([0.3, 0.5, 0.4]) and set(table["Runs a cell"]) == {str(seeds)}
-    part = Experiment(study, chosen, seeds, configs, pd.DataFrame(r for r in rows if r["learning_rate"] < 1e-3))
+    part = Experiment(study, chosen, seeds, configs, pd.DataFrame(r for r in rows if r["learning_rate"] < 1e-3), ask)
     assert tables.best_rate(part) == "no rate yet (too few runs)"
+
+
+def test_the_comparison_sets_ours_beside_the_papers() -> None:
+    near, low = [0.68, 0.69, 0.70, 0.71, 0.72], [0.50, 0.51, 0.52, 0.53, 0.54]
+    rows = [("rte", "Standard", v, 5) for v in low] + [("rte", "Re-init", v, 5) for v in near]
+    rows += [("mrpc", "Standard", v, 5) for v in near[:2]]
+    frame = pd.DataFrame(rows, columns=["task", "recipe", "test_best", "expected_n"])
+    recipes = ("Standard", "Re-init", "Longer")
+
+    def published(task: str, recipe: str) -> Moments | None:
+        column = "Longer" if recipe == "Longer" else "3 Epochs"
+        return tables.printed(1, 20, task=task, row="Re-init" if recipe == "Re-init" else "Standard", column=column)
+
+    options = {"marking": tables.best_of_group, "expected_n": 7}
+    table = tables.comparison(frame, ["rte", "mrpc", "bundled:x"], recipes, published, **options)
+    assert table.Task.tolist() == ["RTE"] * 3 + ["MRPC"] * 3 + ["bundled:x"] * 3
+    assert table.Paper.tolist()[:3] == ["69.5 ± 2.5", "**72.6 ± 1.6**", "**72.3 ± 1.9**"]  # as Table 1 underlines
+    assert table.Ours.tolist()[:5] == ["52.0 ± 1.6", "**70.0 ± 1.6**", "not run", "68.5 ± 0.7", "not run"]
+    assert table.Difference.tolist()[:3] == ["-17.5", "-2.6", "–"] and table.Paper[8] == "–"
+    assert table.n.tolist()[:4] == ["5 of 5", "5 of 5", "0 of 7", "2 of 5"]
+    assert table.Agreement[0] == "differ (p < 0.001)" and table.Agreement[3] == "too few runs"
+    assert table.Agreement[1].startswith("differ (p = 0.0") and table.Agreement[2] == "–"
+    nothing = tables.comparison(frame.iloc[:0], ["rte"], recipes, published, **options)
+    assert set(nothing.Ours) == {"not run"} and set(nothing.n) == {"0 of 7"}
+
+
+def test_markings_are_the_papers_tests_on_enough_runs() -> None:
+    cells = {"Standard": Moments(69.5, 2.5, 20), "a": Moments(70.0, 2.5, 20), "b": Moments(71.5, 2.5, 20)}
+    assert tables.better_than_standard(cells) == {"b"} and tables.best_of_group(cells) == {"b"}
+    assert tables.best_of_group(cells | {"c": Moments(72.0, 2.5, 20)}) == {"b", "c"}
+    few = {name: Moments(cell.mean, cell.std, 4) for name, cell in cells.items()}
+    assert tables.better_than_standard(few) == tables.best_of_group(few) == set()
 
 
 def test_table_3_sets_the_papers_number_first() -> None:

@@ -1,0 +1,87 @@
+"""What the searches chose, and the runs of each recipe that Tables 1 and 2 compare."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from fewft.config import RunConfig
+from fewft.designs import Request, best, longer_cells, method_grids, reinit_cells, search_runs
+from fewft.experiments import Experiment
+
+STANDARD, REINIT = "Standard", "Re-init"
+LONGER, REINIT_LONGER = "Longer", "Re-init, longer"
+METHOD_NAMES = {  # key of method_grids -> the paper's column of Table 2
+    "layerwise_lr_decay": "LLRD",
+    "mixout_prob": "Mixout",
+    "prior_weight_decay": "Pre-trained WD",
+    "weight_decay": "WD",
+}
+INTERMEDIATE = "Int. Task"
+TABLE_2 = (STANDARD, INTERMEDIATE, *METHOD_NAMES.values(), REINIT, LONGER)  # in its order
+Recipes = dict[str, list[RunConfig]]  # a recipe whose search still lacks runs is absent
+
+
+def chosen_layers(ask: Request, task: str) -> int | None:
+    """L with the highest mean validation score; None while a run of its sweep is missing. Paper: Section 5."""
+    return best(reinit_cells(ask, task), ask.scores)
+
+
+def chosen_steps(ask: Request, task: str, layers: int) -> int | None:
+    """Number of steps with the highest mean validation score at this L (-1: Standard); None while a run of the search is
+    missing, or when three epochs are more steps than any that it tries. Paper: Section 6."""
+    return best(search_runs(ask, task, longer_cells(ask, task, layers), "longer_search"), ask.scores)
+
+
+def chosen_point(ask: Request, task: str, method: str) -> Any:
+    """The point of a method's grid (a key of `method_grids`) with the highest mean validation score; None while a run of
+    the search is missing. Paper: Section 7, Appendix H."""
+    return best(search_runs(ask, task, method_grids(ask.study)[method], "methods_search"), ask.scores)
+
+
+def table_1(ask: Request, task: str) -> Recipes:
+    """Standard and Re-init, three epochs and longer. Paper: Table 1."""
+    layers = chosen_layers(ask, task)
+    found = {STANDARD: ask.cell(task, ask.count("reinit"))}
+    if layers is not None:
+        found[REINIT] = ask.cell(task, ask.count("reinit"), reinit_layers=layers)
+    for recipe, kept in ((LONGER, -1), (REINIT_LONGER, layers)):
+        steps = None if kept is None else chosen_steps(ask, task, kept)
+        if steps is not None:
+            found[recipe] = ask.cell(task, ask.count("longer"), reinit_layers=kept, max_steps=steps)
+    return found
+
+
+def table_2(ask: Request, task: str) -> Recipes:
+    """Standard, the intermediate task, each method at its chosen point, Re-init and Longer. Paper: Table 2."""
+    final, grids = ask.count("methods"), method_grids(ask.study)
+    found = {STANDARD: ask.cell(task, final)}
+    if ask.study.intermediate_task not in ("", task):
+        found[INTERMEDIATE] = ask.cell(task, final, intermediate_task=ask.study.intermediate_task)
+    for method, name in METHOD_NAMES.items():
+        point = chosen_point(ask, task, method)
+        if point is not None:
+            found[name] = ask.cell(task, final, **grids[method][point])
+    return found | {name: runs for name, runs in table_1(ask, task).items() if name in (REINIT, LONGER)}
+
+
+def recipe_frame(
+    runs: Sequence[Experiment], cells: Callable[[Request, str], Mapping[str, Sequence[RunConfig]]]
+) -> pd.DataFrame:
+    """The stored runs of each recipe, task by task: their rows with `recipe` and `expected_n`, the runs that it wants.
+
+    Args:
+        runs: experiments of one study that hold these runs; the first one says which tasks.
+        cells: `table_1`, `table_2` or another function of that kind.
+    """
+    stored = pd.concat([r.frame for r in runs if len(r.frame)] or [runs[0].frame])
+    rows = [
+        {"recipe": recipe, "expected_n": len(wanted), "run_id": config.run_id}
+        for task in runs[0].tasks
+        for recipe, wanted in cells(runs[0].ask, task).items()
+        for config in wanted
+    ]
+    index = pd.DataFrame(rows, columns=["recipe", "expected_n", "run_id"])
+    if "run_id" not in stored:
+        return stored.assign(recipe=pd.Series(dtype=str), expected_n=pd.Series(dtype=int))
+    return index.merge(stored.drop_duplicates("run_id"), on="run_id")
