@@ -158,6 +158,7 @@ def build(*, root: Path, parameters: dict[str, Any], jobs: int = 2, out: Path | 
     shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("_ext", "_toc.yml", "__pycache__"))
     execute_all(notebooks, stage, parameters, jobs)
     (stage / "book" / "_executed.txt").write_text(_provenance(root, parameters), "utf8")
+    (stage / "book" / "_runs.txt").write_text(_run_table(stage / "notebooks"), "utf8")
     shutil.copytree(root / "results", stage / "results", ignore=shutil.ignore_patterns("*.json", "*.md"))
     shutil.rmtree(out / "_build", ignore_errors=True)
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage), "-W", "-n"]
@@ -197,6 +198,19 @@ def _provenance(root: Path, parameters: dict[str, Any]) -> str:
     rows += [("commit", _git(root, "rev-parse", "--short=12", "HEAD") or "none"), ("machine", platform.machine())]
     rows += [("Python", platform.python_version()), *((name, metadata.version(name)) for name in VERSIONS)]
     return "\n".join(["| What | Value |", "|:---|:---|", *(f"| {name} | `{value}` |" for name, value in rows)])
+
+
+def _run_table(folder: Path) -> str:
+    """The second table of `book/execution.md`: the runs behind each executed notebook, as it glued them."""
+    import nbformat
+
+    rows = ["| Page | Runs | Made on | Hours together | Where |", "|:---|:---|:---|---:|:---|"]
+    for path in sorted(folder.glob("*.ipynb")):
+        said = _glued(nbformat.read(path, as_version=4))
+        if "when_said" in said:
+            cells = (_cell(said[key]) for key in ("runs_said", "when_said", "hours_said", "where_said"))
+            rows.append(f"| {{doc}}`/notebooks/{path.stem}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,12 @@ def _run(options: argparse.Namespace) -> int:
             executor=options.executor, address=options.address, gpus=study.gpus_per_run,
         )  # fmt: skip
 
-    done = experiments.run_all(study, names, store, do, tasks=options.tasks, seeds=options.seeds)
+    if options.runs:
+        from fewft.provenance import read_runs
+
+        done = do(read_runs(options.runs))
+    else:
+        done = experiments.run_all(study, names, store, do, tasks=options.tasks, seeds=options.seeds)
     store.collect()
     all_ = lines_of(_wanted(study, options, store.records()), store.finished())[-1]
     counts = Counter(d.status for d in done)
@@ -241,6 +246,7 @@ def _add_machine(sub: argparse.ArgumentParser) -> None:
 def _add_run(run: argparse.ArgumentParser) -> None:
     _add_machine(run)
     for name, default, about in (
+        ("--runs", "", "a CSV file from below a figure: exactly its runs, in place of experiments"),
         ("--shard", "", "i/n: the i-th of n parts, each for a machine of its own (default: all)"),
         ("--executor", "local", "local or ray (default: local)"),
         ("--address", "", "of a running Ray (default: one of our own, on this machine)"),

@@ -1,0 +1,120 @@
+"""Where a figure comes from: its runs as a CSV file, the command that does exactly these again, when and where they ran."""
+
+import base64
+import csv
+import dataclasses
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fewft.config import CORE_VERSION, RunConfig, UsageError
+from fewft.experiments import Experiment
+from fewft.tables import NOT_RUN, where_words
+
+OUTCOMES = (
+    "status", "metric", "best_val", "val_reported", "test_best", "test_last", "majority_test", "degenerate",
+    "num_steps", "core_version", "device", "torch_version", "transformers_version", "commit", "started",
+)  # fmt: skip
+PARSERS: dict[Any, Callable[[str], Any]] = {bool: lambda text: {"True": True, "False": False}[text], str: str}
+
+
+def runs_csv(drawn: pd.DataFrame, series: Sequence[str] = ()) -> str:
+    """Runs as CSV text: id, whole configuration, outcome, and the columns in `series`, lists written as JSON."""
+    columns = [c for c in ("run_id", *RunConfig.names(), *OUTCOMES, *series) if c in drawn]
+    rows = drawn.drop_duplicates("run_id")[columns] if len(drawn) else pd.DataFrame(columns=["run_id"])
+    return rows.assign(**{c: rows[c].map(_short) for c in series if c in rows}).to_csv(index=False)
+
+
+def _short(values: Any) -> str:
+    """A list of numbers, or of such lists, as JSON with four digits each."""
+    if isinstance(values, float | int):
+        return f"{values:.4g}"
+    return "" if values is None else f"[{','.join(map(_short, values))}]"
+
+
+def read_runs(path: Path | str) -> list[RunConfig]:
+    """The runs that a CSV file of `runs_csv` names, by their configurations.
+
+    Raises:
+        UsageError: no such file, or a line whose configuration is not that of its `run_id`.
+    """
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            return [_run(path, line, row) for line, row in enumerate(csv.DictReader(file), start=2)]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise UsageError(f"runs: {str(path)!r} cannot be read ({error}); accepted: a CSV file of runs") from error
+
+
+def _run(path: Path | str, line: int, row: dict[str, Any]) -> RunConfig:
+    where, wanted = f"runs: {str(path)!r}, line {line}", row.get("run_id")
+    fields = [f for f in dataclasses.fields(RunConfig) if row.get(f.name) is not None]
+    try:
+        config = RunConfig.from_dict({f.name: PARSERS.get(f.type, f.type)(row[f.name]) for f in fields})
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{where}: {error}; accepted: the columns as they were downloaded") from error
+    if config.run_id != wanted:
+        raise UsageError(f"{where}: run_id {wanted!r} has another configuration; accepted: {config.run_id}")
+    return config
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A fold below a figure or table, for the book and for a notebook."""
+
+    markdown: str
+    html: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/markdown": self.markdown, "text/html": self.html, "text/plain": self.markdown}
+
+
+def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str] = ()) -> Behind:
+    """The runs behind a figure or table: how many, their ids, their data to download, the command that repeats them.
+
+    Args:
+        label: of the figure or table, `fig-2`; the name of the file.
+        study: name or TOML file, for the command.
+        drawn: exactly the runs that are in it.
+        series: columns with lists that the figure draws, such as `train_loss`.
+    """
+    ids = list(dict.fromkeys(drawn["run_id"])) if len(drawn) else []
+    if not ids:
+        return Behind(f"*{label}: no run of this study is behind it.*", f"<p>{label}: no run is behind it.</p>")
+    name, warning = f"{label}.csv", outdated(drawn)
+    data = base64.b64encode(runs_csv(drawn, series).encode()).decode()
+    link = f'<a download="{name}" href="data:text/csv;base64,{data}">{name}</a>'
+    command = f"fewft run {study} --runs {name} --results again"
+    count = f"{len(ids)} run{'s' * (len(ids) > 1)}"
+    inside = f"These runs, and no others, again, into a folder of their own: `{command}`. Their ids: {', '.join(ids)}."
+    fold = [f"~~~~{{dropdown}} {count} behind it: data, command, ids", ":class-container: fewft-behind", ""]
+    fold += ["```{raw} html", f"<p>Data: {link}</p>", "```", "", inside, "~~~~"]
+    page = f"<details><summary>{count} behind it</summary><p>Data: {link}</p><p>{html.escape(inside)}</p></details>"
+    return Behind("\n".join([*([warning, ""] if warning else []), *fold]), f"<p>{html.escape(warning)}</p>{page}")
+
+
+def outdated(drawn: pd.DataFrame) -> str:
+    """A sentence on runs made by an older version of the training code; empty without any."""
+    old = drawn.drop_duplicates("run_id").core_version.value_counts().sort_index()
+    said = [f"{count} by version {version}" for version, count in old.items() if version != CORE_VERSION]
+    if not said:
+        return ""
+    return f"*Made with older training code: {', '.join(said)} of {old.sum()} runs; today's is version {CORE_VERSION}.*"
+
+
+def run_words(*experiments: Experiment) -> dict[str, str]:
+    """What a notebook's runs are, in words to glue: n of N, when, where, and how long they took together."""
+    stored = pd.concat([e.frame for e in experiments if len(e.frame)] or [experiments[0].frame])
+    wanted = {c.run_id for e in experiments for c in e.configs}
+    pending = sum(e.pending for e in experiments)
+    said = {"where_said": where_words(stored), "when_said": NOT_RUN, "hours_said": NOT_RUN}
+    if len(stored):
+        stored = stored.drop_duplicates("run_id")
+        days = sorted({str(text)[:10] for text in stored.started})
+        said["when_said"] = " to ".join(dict.fromkeys((days[0], days[-1])))
+        said["hours_said"] = f"{stored.seconds.sum() / 3600:.1f}"
+        said["where_said"] = where_words(stored)
+    return said | {"runs_said": f"{len(stored)} of {len(wanted) + pending} runs"}
