@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from fewft.config import UsageError
-from fewft.plots.look import GREY, SCORES, arm, say, usable
+from fewft.plots.look import GREY, arm, say, usable
 
 SUMMARIES = ("Min", "Mean", "Max")  # beside the runs, as in Figure 9
 GAP = 0.3  # cells between the runs and their summaries
