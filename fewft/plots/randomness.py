@@ -108,6 +108,8 @@ def seed_spread(frame: pd.DataFrame, ax: Axes, *, layers: Sequence[int], seeds: 
                 ax.plot([x - width * 0.4, x + width * 0.4], [found.mean()] * 2, color=color, linewidth=2.2, label=word)
                 at = {"textcoords": "offset points", "va": "center", "fontsize": "small"}
                 ax.annotate(f"{found.mean():.2f}", (x + width * 0.4, found.mean()), (3, 0), **at)
+    if not ax.lines:
+        return say(ax, "too few runs")
     ax.set_xticks(range(len(FIXED)), list(FIXED.values()))
     ax.set(xlim=(-0.6, len(FIXED) - 0.4), ylabel=f"Standard deviation of\nvalidation {runs.metric[0]} (points)")
     ax.set_ylim(bottom=-0.04 * ax.get_ylim()[1])  # a dot at 0 is seen whole

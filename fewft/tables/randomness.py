@@ -21,7 +21,7 @@ def randomness_table(frame: pd.DataFrame, layers: Sequence[int], seeds: int) -> 
         fixed = {column: values.mean() for column, values in spreads(matrix).items()}
         values = {"Lowest": scores.min(), "Mean": scores.mean(), "Highest": scores.max(), "SD, all": scores.std()}
         values |= {"SD, initialization fixed": fixed["init_seed"], "SD, data fixed": fixed["data_seed"]}
-        row |= {name: f"{value:.2f}" if value == value else NOT_RUN for name, value in values.items()}
+        row |= {name: _said(value, len(scores)) for name, value in values.items()}
         rows.append(row | {"n": f"{len(scores)} of {seeds**2}"})
     return pd.DataFrame(rows)
 
@@ -43,5 +43,11 @@ def randomness_words(frame: pd.DataFrame, layers: Sequence[int]) -> dict[str, st
     for column, key in (("init_seed", "init_fixed"), ("data_seed", "data_fixed")):
         means = [spreads(matrix)[column].mean() for matrix in (standard, other)]
         known = all(mean == mean for mean in means)
-        said[key] = f"{means[0]:.2f} points for Standard and {means[1]:.2f} for {word}" if known else NOT_RUN
+        words = f"{means[0]:.2f} points for Standard and {means[1]:.2f} for {word}"
+        said[key] = words if known else _said(float("nan"), len(gains))
     return said
+
+
+def _said(value: float, runs: int) -> str:
+    """A number, or why there is none."""
+    return f"{value:.2f}" if value == value else "too few runs" if runs else NOT_RUN
