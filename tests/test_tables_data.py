@@ -33,6 +33,12 @@ def test_nothing_stored_is_said() -> None:
     assert set(tables.length_words(pd.DataFrame()).values()) == {"not run"}
 
 
+def test_the_size_of_a_task_is_said_where_it_is_stored() -> None:
+    assert tables.size_words(SIZES, ("mnli",)) == "8,000"
+    assert tables.size_words(SIZES, ("qqp",)) == tables.size_words(pd.DataFrame(), ("mnli",)) == "not stored"
+    assert tables.size_words(SIZES, ()) == "not stored"
+
+
 def test_the_examples_are_the_tasks_own() -> None:
     table = tables.example_table(count=3)
     assert len(table) == 3 * len(bundled.NAMES)

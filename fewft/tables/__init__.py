@@ -3,7 +3,7 @@
 from fewft.tables.arms import arm_table, arm_words, final_losses, loss_table, loss_words, mean_loss
 from fewft.tables.beside import data_words, paper_slips
 from fewft.tables.compare import best_of_group, better_than_standard, comparison, printed
-from fewft.tables.data import example_table, length_table, length_words
+from fewft.tables.data import example_table, length_table, length_words, size_words
 from fewft.tables.methods import (
     large_table,
     large_words,
@@ -28,5 +28,5 @@ __all__ = [
     "choice_table", "data_words", "example_table", "grid_table", "large_table", "large_words", "length_table",
     "length_words", "method_table", "method_words", "model_table", "own_rate_table", "own_rate_words", "paper_slips",
     "precision_frame", "precision_table", "precision_words", "randomness_table", "randomness_words", "search_table",
-    "search_words",
+    "search_words", "size_words",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Appendix A in tables: how long the examples are, and what they look like."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from fewft import bundled, tasks
@@ -59,6 +61,12 @@ def length_words(sizes: pd.DataFrame) -> dict[str, str]:
     }
     cut = whole.index[whole.train_rows < whole.hub_train_rows - 1]
     return said | {"samples": ", ".join(TASK_LABELS[name] for name in cut) or "none"}
+
+
+def size_words(sizes: pd.DataFrame, names: Sequence[str]) -> str:
+    """Training examples of data sets, where they are stored."""
+    found = [f"{sizes.num_train[name]:,}" for name in names if name in sizes.index]
+    return ", ".join(found) if found and len(found) == len(names) else "not stored"
 
 
 def example_table(count: int = 2) -> pd.DataFrame:

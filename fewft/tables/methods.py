@@ -43,7 +43,11 @@ def _gains(cells: Mapping[str, Moments]) -> dict[str, str]:
     standard = cells.get(STANDARD)
     if standard is None or not standard.n:
         return {}
-    return {name: f"{cell.mean - standard.mean:+.1f}" for name, cell in cells.items() if cell.n and name != STANDARD}
+    return {
+        name: f"{round(cell.mean - standard.mean, 1) + 0:+.1f}"
+        for name, cell in cells.items()
+        if cell.n and name != STANDARD
+    }
 
 
 def method_words(frame: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:

@@ -27,11 +27,11 @@ def model_table(study: Study) -> pd.DataFrame:
         row = {"Model": model, "Task": TASK_LABELS.get(task, task)}
         row |= {name: printed[column].replace("-", "–") for column, name in COLUMNS.items()}
         rows.append(row | {"Here": _here(study, str(model), str(task))})
-    for name in study.other_models:
-        for task in study.tasks:
-            if task.removesuffix("-1k") not in set(cells["task"]):
-                row = {"Model": name, "Task": TASK_LABELS.get(task, task)} | dict.fromkeys(COLUMNS.values(), "–")
-                rows.append(row | {"Here": _said(study.run(task, "debiased", 0, **model_changes(study, name, task)))})
+    others = [task for task in study.tasks if task.removesuffix("-1k") not in set(cells["task"])]
+    for name in study.other_models if others else ():
+        names = ", ".join(TASK_LABELS.get(task, task) for task in others)
+        row = {"Model": name, "Task": names} | dict.fromkeys(COLUMNS.values(), "–")
+        rows.append(row | {"Here": _said(study.run(others[0], "debiased", 0, **model_changes(study, name, others[0])))})
     return pd.DataFrame(rows)
 
 
