@@ -1,7 +1,7 @@
 """Tables and sentences of the book: tidy frames in, text out; what was not run is said, never filled in."""
 
 from fewft.tables.arms import arm_table, arm_words, final_losses, loss_table, loss_words, mean_loss
-from fewft.tables.beside import data_words, paper_slips
+from fewft.tables.beside import data_words, slip_table
 from fewft.tables.compare import best_of_group, better_than_standard, comparison, printed
 from fewft.tables.data import example_table, length_table, length_words, size_words
 from fewft.tables.methods import (
@@ -26,7 +26,7 @@ __all__ = [
     "data_table", "final_losses", "loss_table", "loss_words", "mean_loss", "printed", "rate_frame", "rate_table",
     "settings_table", "span", "step_frame", "where_words",
     "choice_table", "data_words", "example_table", "grid_table", "large_table", "large_words", "length_table",
-    "length_words", "method_table", "method_words", "model_table", "own_rate_table", "own_rate_words", "paper_slips",
+    "length_words", "method_table", "method_words", "model_table", "own_rate_table", "own_rate_words", "slip_table",
     "precision_frame", "precision_table", "precision_words", "randomness_table", "randomness_words", "search_table",
     "search_words", "size_words",
 ]  # fmt: skip

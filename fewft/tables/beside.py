@@ -48,17 +48,12 @@ def beside(
     return table
 
 
-def paper_slips(number: int) -> str:
-    """Where a table of the paper contradicts another, in a sentence."""
+def slip_table(number: int) -> pd.DataFrame:
+    """Where a table of the paper contradicts another one: its cell, and what the other prints."""
     cells = paper.published(number)
     odd = cells[cells["note"] != ""]
-    notes = [
-        f"{TASK_LABELS[cell['task']]}, {cell['row']}: {cell['note'][0].lower()}{cell['note'][1:]}"
-        if cell["note"].startswith("Said")
-        else f"{TASK_LABELS[cell['task']]}, {cell['row']}: {cell['note']}"
-        for _, cell in odd.iterrows()
-    ]
-    return "; ".join(notes) or "none known"
+    found = odd.assign(task=odd["task"].replace(TASK_LABELS))[["task", "row", "text", "note"]]
+    return found.set_axis(["Task", "Row", "Printed", "But"], axis=1).reset_index(drop=True)
 
 
 def data_words(tasks: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from fewft import bundled, tasks
 from fewft.config import RunConfig
-from fewft.plots import METRIC_LABELS, TASK_LABELS
+from fewft.plots import TASK_LABELS
 from fewft.tables.words import NOT_RUN
 
 SOURCES = {"hub": "hub", "folder": "files", "bundled": "generated", "own files": "own files"}
@@ -34,18 +34,9 @@ def length_table(sizes: pd.DataFrame) -> pd.DataFrame:
         sample = "*" if own.train_rows < own.hub_train_rows - 1 else ""
         counts = [f"{own[f'num_{part}']:,}" for part in ("train", "validation", "test")]
         steps = f"{RunConfig(task=name).num_steps(int(own.num_train)):,}"
-        origin = SOURCES.get(own.source, own.source)
-        rows.append(
-            (
-                TASK_LABELS[name] + sample,
-                *counts,
-                f"{own.mean_tokens_train:.1f}",
-                steps,
-                METRIC_LABELS[own.metric],
-                origin,
-            )
-        )
-    columns = ["Task", "Train", "Validation", "Test", "Tokens", "Steps", "Metric", "From"]
+        tokens, origin = f"{own.mean_tokens_train:.1f}", SOURCES.get(own.source, own.source)
+        rows.append((TASK_LABELS[name] + sample, *counts, tokens, steps, origin))
+    columns = ["Task", "Train", "Validation", "Test", "Tokens", "Steps", "From"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -8,7 +8,17 @@ from fewft.choices import INTERMEDIATE, STANDARD, TABLE_2
 from fewft.experiments import Experiment
 from fewft.plots import TASK_LABELS
 from fewft.stats import Moments
-from fewft.tables.beside import PAPER_RUNS, PAPER_TASKS, beside, moments, theirs, told_apart, two_tailed, visible
+from fewft.tables.beside import (
+    OTHER_DATA,
+    PAPER_RUNS,
+    PAPER_TASKS,
+    beside,
+    moments,
+    theirs,
+    told_apart,
+    two_tailed,
+    visible,
+)
 from fewft.tables.compare import better_than_standard
 from fewft.tables.words import NOT_RUN, TEST_RUNS
 
@@ -24,19 +34,36 @@ def method_table(frame: pd.DataFrame, runs: Experiment) -> pd.DataFrame:
     Args:
         frame: as `choices.recipe_frame` gives it with `choices.table_2`.
         runs: the experiment `methods`.
-    Returns: `comparison` with what each recipe gains over Standard, in points. Paper: Section 7, Table 2.
+    Returns: `comparison` with what each recipe gains over Standard, in points; where the data sets differ, agreement is
+        on being significantly above it.
+    Paper: Section 7, Table 2.
     """
     table = beside(frame, runs.tasks, 2, TABLE_2, marking=better_than_standard, expected_n=runs.seeds)
-    gains = []
+    gains, sides = [], []
     for task in runs.tasks:
         printed = {recipe: cell for recipe in TABLE_2 if (cell := theirs(2, task, recipe))}
-        both = [_gains(cells) for cells in (printed, moments(frame, task, TABLE_2))]
-        gains += [" / ".join(gain.get(recipe, "–") for gain in both) for recipe in TABLE_2]
+        ours = moments(frame, task, TABLE_2)
+        gains += [" / ".join(gain.get(recipe, "–") for gain in (_gains(printed), _gains(ours))) for recipe in TABLE_2]
+        sides += _sides(printed, ours)
     table.insert(5, "Over Standard", gains)
+    table["Agreement"] = table["Agreement"].mask(table["Agreement"] == OTHER_DATA, pd.Series(sides, dtype=object))
     itself = [task for task in runs.tasks if runs.study.intermediate_task in ("", task)]
     no_run = table.Task.isin([TASK_LABELS.get(task, task) for task in itself]) & (table.Recipe == INTERMEDIATE)
     table.loc[no_run, ["Ours", "n"]] = "–"  # the study asks for none
     return table
+
+
+def _sides(printed: Mapping[str, Moments], ours: Mapping[str, Moments]) -> list[str]:
+    """For each recipe where it is significantly above Standard: what can agree where the means cannot."""
+    marked = better_than_standard(printed), better_than_standard(ours)
+    sides = {(True, True): "both better", (False, False): "neither better", (True, False): "better in the paper only"}
+    sides[False, True] = "better here only"
+    words = []
+    for recipe in TABLE_2:
+        fewest = 0 if recipe == STANDARD else min(ours[STANDARD].n, ours[recipe].n)
+        known = sides[recipe in marked[0], recipe in marked[1]]
+        words.append("–" if not fewest else known if fewest >= TEST_RUNS else "too few runs")
+    return words
 
 
 def _gains(cells: Mapping[str, Moments]) -> dict[str, str]:
@@ -138,11 +165,11 @@ def large_table(frame: pd.DataFrame, tasks: Sequence[str], expected_n: int) -> p
     for column, score in LARGE_SCORES.items():
         own = _large_frame(frame, expected_n).assign(test_best=frame.reindex(columns=[score])[score])
         part = beside(own, [task], 5, arms, marking=lambda _: set(), expected_n=expected_n, column=column)
-        part.insert(1, "Split", {"Dev Acc.": "validation", "Test Acc.": "test"}[column])
+        part.insert(0, "Split", {"Dev Acc.": "validation", "Test Acc.": "test"}[column])
         printed = two_tailed(*(theirs(5, task, arm, column) for arm in arms), least=PAPER_RUNS[5])
         part[P_VALUES] = [f"{printed} / {two_tailed(*moments(own, task, arms).values())}", ""]
         parts.append(part)
-    return pd.concat(parts, ignore_index=True).rename(columns={"Recipe": "Arm"})
+    return pd.concat(parts, ignore_index=True).drop(columns="Task").rename(columns={"Recipe": "Arm"})
 
 
 def _large_frame(frame: pd.DataFrame, expected_n: int) -> pd.DataFrame:
