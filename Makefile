@@ -10,7 +10,7 @@ book: $(SETUP)  ## draw the book from the stored runs: _book/_build/html/index.h
 
 demo: $(SETUP)  ## train the demo study from nothing and draw its book: _book-demo/_build/html/index.html
 	rm -rf results/demo results/demo.parquet
-	$(BIN)/fewft run demo --experiment bias_correction --experiment stability_map
+	$(BIN)/fewft run demo
 	$(BIN)/fewft build -p study demo --out _book-demo
 
 test: $(SETUP) lint  ## check the code behind it

@@ -244,7 +244,8 @@ def show_table(frame: "pd.DataFrame", *, name: str, caption: str) -> Table:
 def _cell(value: object) -> str:
     if value is None or value != value:  # NaN and NaT
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
+    text = f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
+    return re.sub(r"(?<=\d) (of|±) (?=\d)", "\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", text)  # narrow columns
 
 
 def glue(key: str, value: Any) -> None:

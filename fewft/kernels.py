@@ -1,11 +1,12 @@
 """Faster parts for training on the CPU: dropout from random words, attention inside each sequence of a packed
-row, embedding tables whose unused rows cost nothing.
+row, embedding tables whose unused rows cost nothing, products of half-precision numbers without instructions for them.
 
 All give what torch's own give; dropout from other random numbers.
 """
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import TorchDispatchMode
 
 WORDS = 1 << 16  # a random word has 16 bits: four draws for the price of one
 
@@ -181,3 +183,30 @@ def _put(x: Tensor, run: Run, values: Tensor, one: bool = False) -> None:
     start, length = (run.first, 1) if one else (run.start, run.length)
     rows = x[start : start + run.count * length].unflatten(0, (run.count, length))  # (count, length, heads, width)
     rows.permute(2, 0, 1, 3).copy_(values.unflatten(0, (-1, run.count)))
+
+
+_aten = torch.ops.aten
+PRODUCTS = (_aten.mm.default, _aten.addmm.default, _aten.bmm.default, _aten.baddbmm.default)
+
+
+class WideProducts(TorchDispatchMode):
+    """Matrix products of half-precision numbers as products of 32-bit ones, rounded once at the end.
+
+    This is what instructions for half precision compute, up to the order of the sums; without such instructions torch
+    takes some ten times as long.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in PRODUCTS or args[-1].dtype not in (torch.bfloat16, torch.float16):
+            return func(*args, **(kwargs or {}))
+        return func(*(a.float() if isinstance(a, Tensor) else a for a in args), **(kwargs or {})).to(args[-1].dtype)
+
+
+def wide_products(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """`WideProducts` for half precision on a processor that has no instructions for it, else nothing."""
+    supported = {
+        "bf16": torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        "fp16": torch.ops.mkldnn._is_mkldnn_fp16_supported,
+    }
+    wide = device.type == "cpu" and precision in supported and not supported[precision]()
+    return WideProducts() if wide else nullcontext()

@@ -19,7 +19,7 @@ from fewft.batching import EVAL_TOKENS, Encoded, Piece, evaluation_batches, make
 from fewft.config import CORE_VERSION, RunConfig
 from fewft.environment import environment, pick_device
 from fewft.graphs import GraphStep
-from fewft.kernels import Clipper
+from fewft.kernels import Clipper, wide_products
 from fewft.metrics import is_degenerate, majority_baseline, score
 from fewft.mixout import draw_masks
 from fewft.optim import PriorDecay, linear_schedule, make_optimizer, set_learning_rate
@@ -93,7 +93,7 @@ def fine_tune(config: RunConfig, *, device: str = "auto", keep: bool = False) ->
     started = time.perf_counter()
     trainer = prepare(config, device=device)
     devices = [trainer.device] if trainer.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), wide_products(trainer.device, config.precision):
         torch.manual_seed(config.data_seed)  # dropout; the order has a generator of its own
         trainer.run()
     result = trainer.result

@@ -72,7 +72,7 @@ def test_every_experiment_of_the_paper_is_there_and_shares_its_runs() -> None:
 def test_only_longer_and_reinit_have_all_twelve_data_sets() -> None:
     assert {name for name in EXPERIMENTS if len(tasks_of(PAPER, name)) == 12} == {"reinit", "longer"}
     assert tasks_of(PAPER, "large_task") == ("mnli",)
-    assert tasks_of(studies.load("demo"), "large_task") == ()
+    assert tasks_of(studies.load("mpnet"), "large_task") == ()
 
 
 def test_runs_of_table_7_have_the_settings_of_table_6() -> None:
@@ -87,6 +87,13 @@ def test_runs_of_table_7_have_the_settings_of_table_6() -> None:
         task="rte", model="google/electra-large-discriminator", learning_rate=5e-5, num_train_epochs=10,
         layerwise_lr_decay=0.9, precision="bf16",
     )  # fmt: skip
+
+
+def test_another_model_has_the_studys_settings_on_a_task_that_table_6_lacks() -> None:
+    demo = studies.load("demo")
+    runs = configs(demo, "other_models")
+    assert {(c.model, c.learning_rate, c.num_train_epochs) for c in runs} == {("random:electra-tiny", 5e-4, 8)}
+    assert {c.task for c in runs} == set(demo.tasks) and {c.reinit_layers for c in runs} == {-1, 1, 2}
 
 
 def test_the_grids_of_appendix_h() -> None:

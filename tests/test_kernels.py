@@ -10,7 +10,16 @@ from torch import nn
 
 from fewft import models
 from fewft.config import RunConfig
-from fewft.kernels import Clipper, Run, UsedRows, WordDropout, keep_mask, sequence_attention
+from fewft.kernels import (
+    Clipper,
+    Run,
+    UsedRows,
+    WideProducts,
+    WordDropout,
+    keep_mask,
+    sequence_attention,
+    wide_products,
+)
 
 USED = torch.tensor([1, 2, 5, 8])
 
@@ -116,3 +125,36 @@ def test_clipping_is_torchs_own(max_norm: float) -> None:
         for mine, theirs in zip(sparse.parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-6, atol=1e-9)
     assert not sparse["words"].weight.grad[0].any() and sparse["words"].weight.grad[1].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_wide_products_and_their_gradients_are_rounded_once(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, w, b = (torch.randn(size).to(dtype).requires_grad_() for size in ((3, 5), (4, 5), (4,)))
+    above = torch.randn(3, 4).to(dtype)
+    with WideProducts():
+        out = F.linear(x, w, b)
+        out.backward(above)
+    exact = x.detach().double() @ w.detach().double().T + b.detach().double()
+    assert out.dtype == x.grad.dtype == dtype
+    step = torch.finfo(dtype).eps
+    assert torch.allclose(out.double(), exact, rtol=step / 2 * 1.01, atol=1e-6)
+    assert torch.allclose(w.grad.double(), above.double().T @ x.detach().double(), rtol=step / 2 * 1.01, atol=1e-6)
+
+
+def test_wide_products_leave_32_bits_alone() -> None:
+    a, b = torch.randn(3, 4), torch.randn(4, 2)
+    plain = a @ b
+    with WideProducts():
+        assert torch.equal(a @ b, plain)
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "fp32"), ("cuda", "bf16")])
+def test_products_are_wide_only_where_half_precision_is_slow(device: str, precision: str) -> None:
+    assert not isinstance(wide_products(torch.device(device), precision), WideProducts)
+
+
+def test_products_are_wide_without_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    for supported in (False, True):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda supported=supported: supported)
+        assert isinstance(wide_products(torch.device("cpu"), "bf16"), WideProducts) is not supported

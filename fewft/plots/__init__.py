@@ -16,11 +16,13 @@ from fewft.plots.look import (
     grid,
     legend,
 )
+from fewft.plots.randomness import seed_matrix, seed_scores, seed_spread, spreads
 from fewft.plots.rates import bias_ratio, stability_map
 from fewft.plots.runs import expected_curve, loss_band, performance_box
 from fewft.plots.speed import CONTESTANTS, step_bars
 
 __all__ = [
     "ARMS", "COLORS", "CONTESTANTS", "METRIC_LABELS", "SCORES", "TASK_LABELS", "BookFigure", "apply_style", "arm", "bias_ratio",
-    "expected_curve", "grid", "legend", "loss_band", "performance_box", "stability_map", "step_bars",
+    "expected_curve", "grid", "legend", "loss_band", "performance_box", "seed_matrix", "seed_scores", "seed_spread", "spreads",
+    "stability_map", "step_bars",
 ]  # fmt: skip

@@ -1,7 +1,22 @@
 """Tables and sentences of the book: tidy frames in, text out; what was not run is said, never filled in."""
 
 from fewft.tables.arms import arm_table, arm_words, final_losses, loss_table, loss_words, mean_loss
+from fewft.tables.beside import data_words, slip_table
 from fewft.tables.compare import best_of_group, better_than_standard, comparison, printed
+from fewft.tables.data import example_table, length_table, length_words, size_words
+from fewft.tables.methods import (
+    large_table,
+    large_words,
+    method_table,
+    method_words,
+    precision_frame,
+    precision_table,
+    precision_words,
+)
+from fewft.tables.models import model_table
+from fewft.tables.own_rates import own_rate_table, own_rate_words
+from fewft.tables.randomness import randomness_table, randomness_words
+from fewft.tables.search import choice_table, grid_table, search_table, search_words
 from fewft.tables.setup import baseline_agreement, best_rate, data_table, rate_table, settings_table
 from fewft.tables.speed import KINDS, rate_frame, span, step_frame
 from fewft.tables.words import ALPHA, NOT_MEASURED, NOT_RUN, TEST_RUNS, where_words
@@ -10,4 +25,8 @@ __all__ = [
     "ALPHA", "KINDS", "NOT_MEASURED", "NOT_RUN", "TEST_RUNS", "arm_table", "arm_words", "baseline_agreement", "best_of_group", "best_rate", "better_than_standard", "comparison",
     "data_table", "final_losses", "loss_table", "loss_words", "mean_loss", "printed", "rate_frame", "rate_table",
     "settings_table", "span", "step_frame", "where_words",
+    "choice_table", "data_words", "example_table", "grid_table", "large_table", "large_words", "length_table",
+    "length_words", "method_table", "method_words", "model_table", "own_rate_table", "own_rate_words", "slip_table",
+    "precision_frame", "precision_table", "precision_words", "randomness_table", "randomness_words", "search_table",
+    "search_words", "size_words",
 ]  # fmt: skip
