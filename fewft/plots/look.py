@@ -83,7 +83,9 @@ def arm(by: str, value: object) -> tuple[str, str]:
     if by == "reinit_layers":
         layers = int(str(value))
         word = "Standard" if layers < 0 else f"Re-init {layers}"
-        return word, COLORS.get(word) or to_hex(colormaps["summer"](1 - min(layers, 10) / 10 * 0.9 - 0.1))
+        return word, COLORS.get(word) or to_hex(
+            colormaps["inferno"](0.7 - 0.6 * min(np.log(layers + 1) / np.log(11), 1))
+        )
     if by == "max_steps":
         return f"{value} steps" if value else "three epochs", COLORS["Longer" if value else "Standard"]
     word = ARMS[bool(value)] if by == "correct_bias" else str(value)

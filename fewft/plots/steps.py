@@ -1,0 +1,35 @@
+"""Scores over the number of training steps."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from fewft.plots.look import GREY, SCORES, arm, arms_of, note, usable
+from fewft.plots.runs import band
+
+
+def longer_curve(
+    frame: pd.DataFrame, ax: Axes, *, score: str = "best_val", expected_n: int | None = None, by: str = "recipe"
+) -> Axes:
+    """One task's score over the number of training steps, on a logarithmic axis: mean and range of each arm's runs.
+
+    In the corner: how many blocks Re-init draws anew, or that it was not run. Paper: Section 6, Figures 8 and 14."""
+    if (runs := usable(frame, ax, score, one_task=True)).empty:
+        return ax
+    for value in reversed(arms_of(runs, by)):  # the usual recipe on top
+        cells = runs[runs[by] == value].dropna(subset=score).groupby("num_steps")[score]
+        mean = cells.mean()
+        steps = mean.index.to_numpy(float)
+        word, color = arm(by, value)
+        band(ax, steps, mean.to_numpy(), cells.min().to_numpy(), cells.max().to_numpy(), word, color)
+        ax.plot(steps, mean, ".", color=color, markersize=7)
+    layers = sorted({int(n) for n in runs.reinit_layers if n >= 0})
+    if by == "recipe":
+        said = f"Re-init: L = {', '.join(map(str, layers))}" if layers else "Re-init: not run"
+        ax.text(0.98, 0.03, said, transform=ax.transAxes, ha="right", va="bottom", fontsize="small", color=GREY)
+    ax.set(xscale="log", xlabel="Training steps", ylabel=f"{SCORES[score].capitalize()}\n{runs.metric[0]}")
+    ticks = np.unique(runs.num_steps.to_numpy(int))
+    ax.set_xticks(ticks, [str(step) for step in ticks], fontsize="small")
+    ax.xaxis.set_minor_locator(NullLocator())
+    return note(ax, runs, "num_steps", expected_n, runs[score].isna(), "without a score", by)
