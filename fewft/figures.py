@@ -40,9 +40,9 @@ def _base(task: str) -> str:
     return task.removesuffix("-1k")
 
 
-def with_runs(frame: pd.DataFrame, tasks: Sequence[str]) -> tuple[str, ...]:
-    """Those tasks that have a run in the frame; NO_TASK where none has."""
-    return tuple(task for task in tasks if task in set(frame.task)) or NO_TASK
+def with_runs(frame: pd.DataFrame, tasks: Sequence[str], *, otherwise: Sequence[str] = NO_TASK) -> tuple[str, ...]:
+    """Those tasks that have a run in the frame; `otherwise` where none has."""
+    return tuple(task for task in tasks if task in set(frame.task)) or tuple(otherwise)
 
 
 def of_tasks(frame: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from fewft.plots.look import GREY, SCORES, arm, arms_of, note, usable
+from fewft.plots.look import SCORES, arm, arms_of, note, usable
 from fewft.plots.runs import band
 
 
@@ -14,7 +14,7 @@ def longer_curve(
 ) -> Axes:
     """One task's score over the number of training steps, on a logarithmic axis: mean and range of each arm's runs.
 
-    In the corner: how many blocks Re-init draws anew, or that it was not run. Paper: Section 6, Figures 8 and 14."""
+    To the panel's title it adds how many blocks Re-init draws anew. Paper: Section 6, Figures 8 and 14."""
     if (runs := usable(frame, ax, score, one_task=True)).empty:
         return ax
     for value in reversed(arms_of(runs, by)):  # the usual recipe on top
@@ -22,12 +22,15 @@ def longer_curve(
         mean = cells.mean()
         steps = mean.index.to_numpy(float)
         word, color = arm(by, value)
-        band(ax, steps, mean.to_numpy(), cells.min().to_numpy(), cells.max().to_numpy(), word, color)
+        low, high = cells.min().to_numpy(), cells.max().to_numpy()
+        band(ax, steps, mean.to_numpy(), low, high, word, color)
+        if len(steps) == 1:  # a band has no width there
+            ax.vlines(steps, low, high, color=color, alpha=0.4, linewidth=3)
         ax.plot(steps, mean, ".", color=color, markersize=7)
-    layers = sorted({int(n) for n in runs.reinit_layers if n >= 0})
     if by == "recipe":
-        said = f"Re-init: L = {', '.join(map(str, layers))}" if layers else "Re-init: not run"
-        ax.text(0.98, 0.03, said, transform=ax.transAxes, ha="right", va="bottom", fontsize="small", color=GREY)
+        layers = sorted({int(n) for n in runs.reinit_layers if n >= 0})
+        said = f"Re-init {', '.join(map(str, layers))}" if layers else "Re-init not run"
+        ax.set_title(f"{ax.get_title(loc='left')}, {said}", loc="left")
     ax.set(xscale="log", xlabel="Training steps", ylabel=f"{SCORES[score].capitalize()}\n{runs.metric[0]}")
     ticks = np.unique(runs.num_steps.to_numpy(int))
     ax.set_xticks(ticks, [str(step) for step in ticks], fontsize="small")

@@ -22,6 +22,7 @@ TABLE_1 = {  # recipe -> the paper's row and column
     choices.REINIT_LONGER: ("Re-init", "Longer"),
 }
 UNDECIDED = "too few runs"
+NOTHING = pd.DataFrame({"Task": [NOT_RUN]})  # a table without a task
 
 
 def table_1(runs: Sequence[Experiment], tasks: Sequence[str], recipes: Sequence[str] = tuple(TABLE_1)) -> pd.DataFrame:
@@ -40,6 +41,8 @@ def table_1(runs: Sequence[Experiment], tasks: Sequence[str], recipes: Sequence[
         row, column = TABLE_1[recipe]
         return printed(1, 20, task=task, row=row, column=column)
 
+    if not tasks:
+        return NOTHING
     frame = choices.recipe_frame(runs, choices.table_1)
     return comparison(frame, tasks, recipes, published, marking=best_of_group, expected_n=runs[-1].seeds)
 
@@ -101,7 +104,7 @@ def layer_table(runs: Experiment, tasks: Sequence[str]) -> pd.DataFrame:
         ends = " to ".join(map(str, sorted({min(counts), max(counts)})))
         found = {"Chosen L": UNDECIDED if chosen is None else str(chosen), "Runs a cell": ends}
         rows.append({"Task": TASK_LABELS.get(task, task)} | cells | found)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else NOTHING
 
 
 def step_table(runs: Experiment, tasks: Sequence[str]) -> pd.DataFrame:
@@ -115,14 +118,17 @@ def step_table(runs: Experiment, tasks: Sequence[str]) -> pd.DataFrame:
     rows = []
     for task in tasks:
         layers = choices.chosen_layers(runs.ask, task)
-        row = {"Task": TASK_LABELS.get(task, task), "Tried": ", ".join(map(str, longer_cells(runs.ask, task, -1))) or "–"}
+        row = {
+            "Task": TASK_LABELS.get(task, task),
+            "Tried": ", ".join(map(str, longer_cells(runs.ask, task, -1))) or "–",
+        }
         row["Standard: steps"] = _steps_said(runs, task, -1)
         row["Re-init: L"] = (
             NOT_RUN if not (runs.frame.task == task).any() else UNDECIDED if layers is None else str(layers)
         )
         row["Re-init: steps"] = NOT_RUN if layers is None else _steps_said(runs, task, layers)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else NOTHING
 
 
 def _steps_said(runs: Experiment, task: str, layers: int) -> str:
@@ -145,7 +151,7 @@ def distance_table(frame: pd.DataFrame) -> pd.DataFrame:
     """
     long = distance_frame(frame[frame.status == "ok"])
     if long.empty:
-        return pd.DataFrame({"Block": [NOT_RUN]})
+        return pd.DataFrame({"Block": [NOT_RUN if frame.empty else "not recorded"]})
     last = long[long.step == long.step.max()]
     table = last.groupby(["block", "reinit_layers"]).distance.mean().unstack()
     table.columns = [arm("reinit_layers", layers)[0] for layers in table.columns]

@@ -43,16 +43,19 @@ def box_words(frame: pd.DataFrame) -> dict[str, str]:
     worst run more than the best run, both with the L of the highest mean. Paper: Section 5, Figures 5 and 13."""
     pooler, best, worst = {}, {}, {}
     for task, own in frame.groupby("task"):
-        cells = own.groupby("reinit_layers").best_val.agg(["mean", "min", "max"])
+        cells = own.groupby("reinit_layers").best_val.agg(["mean", "min", "max", "count"])
         if -1 not in cells.index:
             continue
         gains = cells.drop(index=-1) - cells.loc[-1]
         if 0 in gains.index:
             pooler[task] = gains["mean"][0]
         if len(deep := gains[gains.index > 0].dropna()):
-            top = deep.loc[deep["mean"].idxmax()]
-            best[task], worst[task] = top["mean"], top["min"] - top["max"]
-    return {"pooler_said": tasks_said(pooler), "best_said": tasks_said(best), "worst_said": tasks_said(worst)}
+            layers = deep["mean"].idxmax()
+            best[task] = deep["mean"][layers]
+            if cells["count"][[-1, layers]].min() > 1:  # a single run is the worst and the best
+                worst[task] = deep["min"][layers] - deep["max"][layers]
+    said = {"pooler_said": tasks_said(pooler), "best_said": tasks_said(best), "worst_said": tasks_said(worst)}
+    return said | ({"worst_said": UNDECIDED} if best and not worst else {})
 
 
 def tasks_said(gains: dict[str, float] | pd.Series) -> str:
@@ -69,10 +72,13 @@ def recipe_words(frame: pd.DataFrame, recipe: str, against: str) -> dict[str, st
     if both.recipe.nunique() < 2:
         return dict.fromkeys(("mean", "deviation", "worst"), NOT_RUN)
     cells = both.groupby(["task", "recipe"]).test_best
-    mean, deviation, worst = (table.unstack() for table in (cells.mean(), cells.std(), cells.min()))
-    said = {"mean": tasks_said(mean[recipe] - mean[against]), "worst": tasks_said(worst[recipe] - worst[against])}
-    steadier = tasks_said(deviation[against] - deviation[recipe])
-    return said | {"deviation": UNDECIDED if steadier == NOT_RUN and said["mean"] != NOT_RUN else steadier}
+    gains = {"mean": cells.mean(), "deviation": -cells.std(), "worst": cells.min()[cells.count() > 1]}
+    said = {}
+    for key, values in gains.items():
+        table = values.unstack().reindex(columns=[recipe, against])
+        said[key] = tasks_said(table[recipe] - table[against])
+    ran = said["mean"] != NOT_RUN
+    return {key: UNDECIDED if ran and word == NOT_RUN else word for key, word in said.items()}
 
 
 def gap_words(frame: pd.DataFrame) -> str:
