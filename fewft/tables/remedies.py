@@ -30,7 +30,8 @@ def table_1(runs: Sequence[Experiment], tasks: Sequence[str], recipes: Sequence[
     does not tell from it.
 
     Args:
-        runs: experiments of one study that hold the runs, `longer` last.
+        runs: experiments of one study that hold the runs; the first, `longer` where it is among them, was loaded last,
+            since its searches decide.
         tasks: rows, in this order.
         recipes: names in TABLE_1; the best is sought among these.
 
@@ -44,7 +45,7 @@ def table_1(runs: Sequence[Experiment], tasks: Sequence[str], recipes: Sequence[
     if not tasks:
         return NOTHING
     frame = choices.recipe_frame(runs, choices.table_1)
-    return comparison(frame, tasks, recipes, published, marking=best_of_group, expected_n=runs[-1].seeds)
+    return comparison(frame, tasks, recipes, published, marking=best_of_group, expected_n=runs[0].seeds)
 
 
 def table_7(runs: Experiment) -> pd.DataFrame:
