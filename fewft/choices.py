@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from fewft import paper
 from fewft.config import RunConfig
 from fewft.designs import Request, best, longer_cells, method_grids, reinit_cells, search_runs
 from fewft.experiments import Experiment
@@ -50,6 +51,35 @@ def table_1(ask: Request, task: str) -> Recipes:
         if steps is not None:
             found[recipe] = ask.cell(task, ask.count("longer"), reinit_layers=kept, max_steps=steps)
     return found
+
+
+def step_search(ask: Request, task: str) -> Recipes:
+    """Standard and Re-init with the chosen L: three epochs and every number of steps tried, with the search's seeds.
+
+    Paper: Section 6, Figures 8 and 14.
+    """
+    found: Recipes = {}
+    for recipe, layers in ((STANDARD, -1), (REINIT, chosen_layers(ask, task))):
+        if layers is not None:
+            cells = search_runs(ask, task, longer_cells(ask, task, layers), "longer_search")
+            three_epochs = ask.cell(task, ask.count("longer_search"), reinit_layers=layers)
+            found[recipe] = [*three_epochs, *(config for runs in cells.values() for config in runs)]
+    return found
+
+
+def other_model(ask: Request, task: str, name: str) -> Recipes:
+    """Standard and Re-init of a model of Table 7, its L chosen as in Section 5; none where the study lacks the model.
+
+    Paper: Appendix F, Table 7.
+    """
+    if name not in ask.study.other_models:
+        return {}
+    changes = {"model": ask.study.other_models[name], **paper.model_settings(name, task)}
+    counts = (-1, *ask.study.grid("reinit_layers"))
+    cells = {n: ask.cell(task, ask.count("other_models"), reinit_layers=n, **changes) for n in counts}
+    standard = cells.pop(-1)
+    layers = best(cells, ask.scores)
+    return {STANDARD: standard} | ({} if layers is None else {REINIT: cells[layers]})
 
 
 def table_2(ask: Request, task: str) -> Recipes:

@@ -56,6 +56,11 @@ class Experiment:
     pending: int = 0  # runs that a search must choose first
 
     @property
+    def epochs(self) -> float:
+        """Passes over the training set of a run that is not given a number of steps: three in the paper."""
+        return self.study.run(self.study.tasks[0], "debiased", 0).num_train_epochs
+
+    @property
     def count(self) -> str:
         """How many runs there are: "n of N runs"."""
         return f"{len(self.frame)} of {len(self.configs) + self.pending} runs"

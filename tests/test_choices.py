@@ -79,3 +79,26 @@ def test_the_frame_has_the_stored_runs_of_each_recipe(
     assert set(frame.expected_n) == {2} and (frame[frame.recipe == "Re-init"].reinit_layers == 2).all()
     nothing = choices.recipe_frame([experiments.load(path, "reinit", results=str(tmp_path / "none"))], choices.table_1)
     assert nothing.empty and {"recipe", "task", "expected_n"} <= set(nothing)
+
+
+def test_the_step_search_has_three_epochs_and_every_number_tried(path: str) -> None:
+    found = ask(path, lambda c: 0.5 + 0.1 * (c.reinit_layers == 2))
+    cells = choices.step_search(found, TASK)
+    for name, layers in (("Standard", -1), ("Re-init", 2)):
+        assert [(c.reinit_layers, c.max_steps) for c in cells[name]] == [(layers, n) for n in (0, 200, 400)]
+    assert list(choices.step_search(Request(found.study, (TASK,), 0, {}), TASK)) == ["Standard"]
+
+
+def test_another_models_reinit_is_chosen_among_its_own_runs(write_study: Callable[..., Path]) -> None:
+    grids = {"reinit_layers": [1, 2]}
+    more = '[other_models]\nXLNet = "random:xlnet"\n'
+    study = studies.load(str(write_study(tasks=["rte"], grids=grids, seeds={"other_models": 2}, more=more)))
+    configs = experiments.plan(study, "other_models").configs
+    whole = Request(study, ("rte",), 0, {c.run_id: 0.1 * c.reinit_layers for c in configs})
+    cells = choices.other_model(whole, "rte", "XLNet")
+    assert [(n, c.reinit_layers, c.max_steps) for n, runs in cells.items() for c in runs] == [
+        ("Standard", -1, 800), ("Standard", -1, 800), ("Re-init", 2, 800), ("Re-init", 2, 800),
+    ]  # fmt: skip
+    assert {c.run_id for runs in cells.values() for c in runs} <= {c.run_id for c in configs}
+    assert list(choices.other_model(Request(study, ("rte",), 0, {}), "rte", "XLNet")) == ["Standard"]
+    assert choices.other_model(whole, "rte", "BART") == {}

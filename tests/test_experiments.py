@@ -79,6 +79,13 @@ def test_wrong_names_and_values_are_refused(study: Study, path: str) -> None:
 
 
 # --- what is there ------------------------------------------------------------------------------------------------
+def test_epochs_are_those_of_a_run_without_a_number_of_steps() -> None:
+    study = studies.load("demo")
+    found = experiments.plan(study, "reinit")
+    runs = experiments.Experiment(study, found.tasks, found.seeds, found.configs, pd.DataFrame(), found.ask)
+    assert runs.epochs == study.settings["num_train_epochs"] == 8
+
+
 def test_an_empty_store_gives_an_empty_frame(path: str, tmp_path: Path) -> None:
     found = experiments.load(path, "bias_correction", results=str(tmp_path / "none"))
     assert found.count == "0 of 12 runs" and found.frame.empty and "task" in found.frame

@@ -4,6 +4,7 @@ An axis without runs says "not run", one with fewer runs an arm than `expected_n
 or have no score are counted above it.
 """
 
+from fewft.plots.layers import layer_boxes
 from fewft.plots.look import (
     ARMS,
     COLORS,
@@ -20,9 +21,12 @@ from fewft.plots.randomness import seed_matrix, seed_scores, seed_spread, spread
 from fewft.plots.rates import bias_ratio, stability_map
 from fewft.plots.runs import expected_curve, loss_band, performance_box
 from fewft.plots.speed import CONTESTANTS, step_bars
+from fewft.plots.steps import longer_curve
+from fewft.plots.weights import block_grid, blocks_of, distance_curves, distance_frame, tracked
 
 __all__ = [
-    "ARMS", "COLORS", "CONTESTANTS", "METRIC_LABELS", "SCORES", "TASK_LABELS", "BookFigure", "apply_style", "arm", "bias_ratio",
-    "expected_curve", "grid", "legend", "loss_band", "performance_box", "seed_matrix", "seed_scores", "seed_spread", "spreads",
-    "stability_map", "step_bars",
+    "ARMS", "COLORS", "CONTESTANTS", "METRIC_LABELS", "SCORES", "TASK_LABELS", "BookFigure", "apply_style", "arm",
+    "bias_ratio", "block_grid", "blocks_of", "distance_curves", "distance_frame", "expected_curve", "grid",
+    "layer_boxes", "legend", "longer_curve", "loss_band", "performance_box", "seed_matrix", "seed_scores",
+    "seed_spread", "spreads", "stability_map", "step_bars", "tracked",
 ]  # fmt: skip

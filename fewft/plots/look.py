@@ -74,7 +74,8 @@ def legend(fig: Figure) -> None:
     """One legend above all panels: every label once, arms first, references last."""
     found = {label: handle for ax in fig.axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     labels = sorted(found, key=lambda label: (label in REFERENCES, (*COLORS, label).index(label)))
-    columns = max(len(labels), 1) if 1.5 * len(labels) < fig.get_figwidth() else 2
+    width = sum(0.45 + 0.07 * len(label) for label in labels)  # inches in one row, about
+    columns = max(len(labels), 1) if width < fig.get_figwidth() else 2
     fig.legend([found[k] for k in labels], labels, loc="outside upper center", ncols=columns, columnspacing=1.2)
 
 
@@ -83,7 +84,8 @@ def arm(by: str, value: object) -> tuple[str, str]:
     if by == "reinit_layers":
         layers = int(str(value))
         word = "Standard" if layers < 0 else f"Re-init {layers}"
-        return word, COLORS.get(word) or to_hex(colormaps["summer"](1 - min(layers, 10) / 10 * 0.9 - 0.1))
+        shade = 0.68 - 0.58 * min(np.log10(max(layers, 0.8)), 1)  # orange to black: also told apart without colours
+        return word, COLORS.get(word) or to_hex(colormaps["inferno"](shade))
     if by == "max_steps":
         return f"{value} steps" if value else "three epochs", COLORS["Longer" if value else "Standard"]
     word = ARMS[bool(value)] if by == "correct_bias" else str(value)
