@@ -1,4 +1,4 @@
-"""The command line: `fewft plan | run | status | verify | merge | data | build | bench`.
+"""The command line: `fewft plan | run | status | verify | merge | data | yours | build | bench`.
 
 0 on success, 1 on a finding, 2 on a wrong call.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fewft import experiments, studies
+from fewft import experiments, studies, yours_cli
 from fewft.config import RunConfig, UsageError
 from fewft.designs import EXPERIMENTS
 from fewft.results import ResultStore
@@ -208,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("merge", help="Add the runs of other Parquet files to the first; 1 when two differ.")
     )
     command("data", _data, "Store the counts and majority baselines of the data sets (Table 3).")
+    yours_cli.add_options(commands.add_parser("yours", help="Compare the paper's recipes on a file of your own."))
     build = commands.add_parser("build", help="Execute the notebooks and build the book.")
     build.set_defaults(command=_build)
     build.add_argument(
