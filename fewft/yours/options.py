@@ -5,8 +5,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from fewft import ownfiles, studies, yours
+from fewft import studies, yours
 from fewft.config import RunConfig, UsageError, check_choice
+from fewft.yours import runs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,10 +19,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--test", "", "a file like it (default: a fifth of the training file)"),
         ("--label", "label", "its label column (default: label)"),
         ("--name", "", "of the task and its results (default: the training file's)"),
-        ("--model", yours.MODEL, f"hub id, folder or bundled:NAME (default: {yours.MODEL})"),
+        ("--model", runs.MODEL, f"hub id, folder or bundled:NAME (default: {runs.MODEL})"),
         ("--metric", "", "accuracy, f1, matthews or spearman (default: accuracy, for a scale of numbers spearman)"),
-        ("--learning-rate", 0.0, f"of all runs (default: {yours.RATE:g}, for another model the paper's 2e-5)"),
-        ("--seeds", 0, f"runs a setting (default: {yours.SEEDS})"),
+        ("--learning-rate", 0.0, f"of all runs (default: {runs.RATE:g}, for another model the paper's 2e-5)"),
+        ("--seeds", 0, f"runs a setting (default: {runs.SEEDS})"),
         ("--reinit-layers", "", "L's of Re-init, comma separated (default: 1,2,3)"),
         ("--max-steps", "", "steps of Longer, comma separated (default: 200,400)"),
         ("--results", "results", "folder of the stored runs (default: results)"),
@@ -41,36 +42,22 @@ def run(options: argparse.Namespace) -> int:
     """Do the runs that are missing, say which recipe to use, keep its model; 1 when a run failed."""
     folder, name = studies.root() / options.results, options.name or Path(options.train).stem
     files = {part: getattr(options, part) for part in ("train", "validation", "test")}
-    own = ownfiles.read(
-        name, files, options.text or ["text"], options.label, metric=options.metric, folder=folder
-    )  # fmt: skip
+    own = yours.read(name, files, options.text or ["text"], options.label, metric=options.metric, folder=folder)
     study = yours.make_study(
         own, model=options.model, learning_rate=options.learning_rate, seeds=options.seeds,
-        reinit_layers=whole_numbers("reinit_layers", options.reinit_layers),
-        max_steps=whole_numbers("max_steps", options.max_steps), settings=dict(map(_setting, options.settings)),
+        reinit_layers=yours.whole_numbers("reinit_layers", options.reinit_layers),
+        max_steps=yours.whole_numbers("max_steps", options.max_steps), settings=dict(map(_setting, options.settings)),
     )  # fmt: skip
     example = study.run(own.name, "debiased", 0)
-    print(*ownfiles.notes(own, example.max_seq_length), sep="\n", flush=True)
-    runs = yours.load(study, train=True, device=options.device, workers=options.workers, results=options.results)
-    print(f"\n{runs.count}", yours.summary(runs.frame).to_string(index=False), sep="\n")
-    advice = yours.recommend(runs.frame)
+    print(*yours.notes(own, example.max_seq_length), sep="\n", flush=True)
+    found = yours.load(study, train=True, device=options.device, workers=options.workers, results=options.results)
+    print(f"\n{found.count}", yours.summary(found.frame).to_string(index=False), sep="\n")
+    advice = yours.recommend(found.frame)
     print(f"\n{advice.sentence}")
     if advice.run_id:
         target = Path(options.out or folder / own.name / "model")
-        print(f"model: {yours.save(runs, advice, target, device=options.device)}")
-    return 0 if runs.complete else 1
-
-
-def whole_numbers(argument: str, text: str) -> tuple[int, ...]:
-    """Comma-separated whole numbers; none for an empty text.
-
-    Raises:
-        UsageError: names the argument and the text.
-    """
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise UsageError(f"{argument}: {text!r}; accepted: whole numbers, comma separated") from None
+        print(f"model: {yours.save(found, advice, target, device=options.device)}")
+    return 0 if found.complete else 1
 
 
 def _setting(given: tuple[str, str]) -> tuple[str, Any]:
