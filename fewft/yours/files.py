@@ -53,7 +53,11 @@ def read(
     """
     _check_name(name)
     files = {part: Path(path) for part, path in files.items() if str(path)}
+    if "train" not in files:
+        raise UsageError("train: no file; accepted: a .csv, .tsv or .jsonl file")
     check_choice("metric", metric or METRICS[0], METRICS)
+    if not 1 <= len(set(text) - {label}) == len(text) <= 2:
+        raise UsageError(f"text: {list(text)} with label {label!r}; accepted: one or two columns beside the label's")
     frames = {part: read_table(path) for part, path in files.items()}
     for part, frame in frames.items():
         check_columns(frame, [*text, label], files[part])
@@ -62,12 +66,12 @@ def read(
     labels = () if metric == "spearman" else _labels(frames["train"], label, files["train"])
     splits = {p: to_split(frame, text, label, labels, files[p]) for p, frame in frames.items()}
     missing = tuple(part for part in ("validation", "test") if part not in frames)
-    rows = {p: range(len(s)) for p, s in splits.items()}
-    if missing:
-        rows |= hold_out(splits["train"].labels if labels else np.zeros(len(splits["train"])), missing)
-    _check_sizes(rows, files, missing)
+    sizes = {p: len(s) for p, s in splits.items()} | dict.fromkeys(missing, round(len(splits["train"]) / SHARE))
+    _check_sizes(sizes, files, missing)
     if missing:
         _check_rare(Counter(frames["train"][label]) if labels else {}, label, files["train"])
+        rows = hold_out(splits["train"].labels if labels else np.zeros(len(splits["train"])), missing)
+        _check_sizes(sizes | {part: len(rows[part]) for part in missing}, files, missing)  # rounded label by label
         parts = {part: frames["train"].iloc[rows[part]] for part in ("train", *missing)}
         files |= {part: _write(frame, folder / name / f"{part}.jsonl") for part, frame in parts.items()}
     data = tasks.own_data(files, text, label, metric)
@@ -166,9 +170,9 @@ def _labels(frame: pd.DataFrame, column: str, path: Path) -> tuple[str, ...]:
     return found
 
 
-def _check_sizes(rows: Mapping[str, Sequence[int]], files: Mapping[str, Path], missing: Sequence[str]) -> None:
+def _check_sizes(sizes: Mapping[str, int], files: Mapping[str, Path], missing: Sequence[str]) -> None:
     for part in ("validation", "test"):
-        if (n := len(rows[part])) < FEWEST:
+        if (n := sizes[part]) < FEWEST:
             where = f"held out of {str(files['train'])!r}" if part in missing else f"in {str(files[part])!r}"
             chance = f"with {n} a score is chance by up to ± {half_width('accuracy', max(n, 1)):.2f}"
             accepted = f"{FEWEST} or more, so about {FEWEST * SHARE} in a file that all parts come from"
