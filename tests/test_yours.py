@@ -176,10 +176,12 @@ def test_the_study_fits_the_model_and_names_its_rate(file: Path, tmp_path: Path)
     study = make_study(own)
     assert (study.model, study.learning_rate, study.count("longer")) == ("bundled:minilm", 1e-4, 5)
     assert make_study(own, model="bert-base-uncased").learning_rate == 2e-5
-    assert make_study(own, settings={"num_hidden_layers": 2}).grid("reinit_layers") == (1, 2)
+    small = make_study(own, settings={"num_hidden_layers": 2})
+    assert small.grid("reinit_layers") == (1, 2)
+    assert small.description == "the bottom 2 blocks of bundled:minilm on colours"
     with pytest.raises(UsageError, match="seeds: -1"):
         make_study(own, seeds=-1)
-    with pytest.raises(UsageError, match="settings: 'num_epochs'"):
+    with pytest.raises(UsageError, match="setting: 'num_epochs' is not known"):
         make_study(own, settings={"num_epochs": 1})
 
 

@@ -68,14 +68,15 @@ def make_study(
     if seeds < 0:
         raise UsageError(f"seeds: {seeds}; accepted: 0 (for {SEEDS}) or more")
     settings = dict(settings or {})
-    kept = settings.get("num_hidden_layers") or max(LAYERS)
-    paper_rate = RunConfig(task=own.name).learning_rate
+    default = RunConfig.from_dict({"task": own.name, **settings})
+    blocks = default.num_hidden_layers
+    whose = f"the bottom {blocks} blocks of {model}" if blocks else model
     return Study(
-        name=own.name, description=f"{model} on own data, {own.name}", model=model, tasks=(own.name,),
-        learning_rate=learning_rate or (RATE if model == MODEL else paper_rate),
+        name=own.name, description=f"{whose} on {own.name}", model=model, tasks=(own.name,),
+        learning_rate=learning_rate or (RATE if model == MODEL else default.learning_rate),
         seeds=dict.fromkeys((*PARTS, "longer_search"), seeds or SEEDS),
         grids={
-            "reinit_layers": tuple(reinit_layers) or tuple(n for n in LAYERS if n <= kept),
+            "reinit_layers": tuple(reinit_layers) or tuple(n for n in LAYERS if not blocks or n <= blocks),
             "max_steps": tuple(max_steps) or STEPS,
         },
         settings=settings, data={own.name: own.data},
