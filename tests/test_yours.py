@@ -148,7 +148,7 @@ def test_summary_and_words_by_hand() -> None:
         {"Recipe": "Longer", "Runs": 1, "Validation": "0.050", "Test": "0.950", "Degenerate": "1 of 1"},
     ]  # fmt: skip
     assert words(runs) == {
-        "degenerate_said": "0 of 2 with Standard, 1 of 1 with Longer",
+        "degenerate_said": "1 of 3 runs (1 of 1 with Longer)",
         "mean_said": "0.300 (Standard) to 0.950 (Longer)",
         "spread_said": "0.141 (Standard) to 0.141 (Standard)",
     }

@@ -101,7 +101,7 @@ def test_numbers_are_held_out_without_a_look_at_them(tmp_path: Path) -> None:
         (changed(6, 3, "x"), {"label": "score", "metric": "spearman"}, r"label: 'x' in '.*t\.csv', row 7, column 'score'"),
         ([(*r[:2], "yes", r[3]) for r in ROWS], {}, r"label: '.*t\.csv', column 'y' has only \('yes',\); accepted: two or"),
         (changed(6, 2, "maybe"), {}, r"label: 'maybe' in '.*t\.csv', column 'y' has 1 row\(s\); accepted: 5 or more"),
-        (ROWS[:12], {}, r"validation: 2 rows held out of '.*t\.csv' are too few, .* ± 0\.69; accepted: 20 or more, so about 100"),
+        (ROWS[:12], {}, r"validation: 2 rows held out of '.*t\.csv' are too few \(on 2 rows .* ± 0\.69\); accepted: 20 or more, so about 100"),
         (ROWS, {"metric": "acuracy"}, "metric: 'acuracy' is not known"),
         (ROWS, {"metric": "f1", "label": "b"}, r"label: 'other 0'.* has 1 row"),
         (ROWS, {"name": "../up"}, r"name: '\.\./up'; accepted: letters"),

@@ -113,7 +113,10 @@ def words(frame: pd.DataFrame) -> dict[str, str]:
         return dict.fromkeys(("degenerate_said", "mean_said", "spread_said"), NOT_RUN)
     groups = best_settings(frame).groupby("setting", sort=False)
     hits, means, spread = groups.degenerate.sum(), groups.test_best.mean(), groups.test_best.std()
-    degenerate = ", ".join(f"{int(n)} of {len(groups.get_group(name))} with {name}" for name, n in hits.items())
+    each = ", ".join(
+        f"{n} of {size} with {name}" for (name, n), size in zip(hits.items(), groups.size(), strict=True) if n
+    )
+    degenerate = f"{hits.sum()} of {groups.size().sum()} runs{f' ({each})' * bool(each)}"
     ends = (f"{means[name]:.3f} ({name})" for name in (means.idxmin(), means.idxmax()))
     said = {"degenerate_said": degenerate, "mean_said": " to ".join(ends), "spread_said": "one run each: no spread"}
     if spread.notna().any():

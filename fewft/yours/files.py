@@ -174,9 +174,9 @@ def _check_sizes(sizes: Mapping[str, int], files: Mapping[str, Path], missing: S
     for part in ("validation", "test"):
         if (n := sizes[part]) < FEWEST:
             where = f"held out of {str(files['train'])!r}" if part in missing else f"in {str(files[part])!r}"
-            chance = f"with {n} a score is chance by up to ± {half_width('accuracy', max(n, 1)):.2f}"
+            chance = f"on {n} rows chance alone moves a score by up to ± {half_width('accuracy', max(n, 1)):.2f}"
             accepted = f"{FEWEST} or more, so about {FEWEST * SHARE} in a file that all parts come from"
-            raise UsageError(f"{part}: {n} rows {where} are too few, {chance}; accepted: {accepted}")
+            raise UsageError(f"{part}: {n} rows {where} are too few ({chance}); accepted: {accepted}")
 
 
 def _check_rare(counts: Mapping[str, int], column: str, path: Path) -> None:

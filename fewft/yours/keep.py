@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def _write_model(config: RunConfig, advice: Advice, stored: pd.Series, folder: P
 
     from fewft import models, sources, train
 
-    done = train.trained(config, device=device)
+    with _threads(int(stored.threads)):  # another number gives other bits
+        done = train.trained(config, device=device)
     labels = tasks.own_labels(config.data)
     model = models.portable(config, done.model, len(labels) or 1)
     model.config.id2label = dict(enumerate(labels or ("score",)))
@@ -71,6 +73,18 @@ def _write_model(config: RunConfig, advice: Advice, stored: pd.Series, folder: P
     text = json.dumps(said | {"config": changed}, indent=1, ensure_ascii=False)
     (folder / "run.json").write_text(text + "\n", "utf8")
     (folder / "README.md").write_text(_card(said, config), "utf8")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _card(said: Mapping[str, Any], config: RunConfig) -> str:
