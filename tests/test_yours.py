@@ -192,10 +192,10 @@ def test_whole_numbers() -> None:
 
 
 # --- the model that is kept ---------------------------------------------------------------------------------------
-def kept(config: RunConfig, folder: Path) -> tuple[train.Trainer, Path]:
+def kept(config: RunConfig, folder: Path, **stored: Any) -> tuple[train.Trainer, Path]:
     """A trained run, and the folder where `save` has put its model."""
     done = train.trained(config, device="cpu")
-    row = done.result.record() | {"setting": "Standard", "recipe": "Standard"}
+    row = done.result.record() | {"setting": "Standard", "recipe": "Standard"} | stored
     study = studies.load("demo")  # not looked at
     advice = Advice("Standard", "Use Standard.", config.run_id)
     return done, save(Comparison(study, [config], pd.DataFrame([row]), 0), advice, folder, device="cpu")
@@ -232,12 +232,18 @@ def test_a_saved_model_names_the_labels_the_run_and_its_scores(file: Path, tmp_p
     assert model.config.id2label == {0: "no", 1: "yes"} and model.config.num_hidden_layers == 2
     assert AutoTokenizer.from_pretrained(folder).model_max_length == 16
     said = json.loads((folder / "run.json").read_text())
-    assert said["run_id"] == config.run_id and said["scores"] == said["stored_scores"]
+    assert said["run_id"] == config.run_id and said["unlike_stored"] == []
     assert said["scores"]["test_best"] == done.result.test_best
-    assert "the same bits as the stored run" in (folder / "README.md").read_text()
-    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] != ["model"] and not list(
-        tmp_path.glob("tmp*")
-    )
+    assert "the stored run to the bit" in (folder / "README.md").read_text()
+    assert sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) == ["colours", "model"]
+
+
+def test_a_model_that_comes_out_otherwise_says_so(file: Path, tmp_path: Path) -> None:
+    own = read("colours", {"train": file}, ["text"], "label", folder=tmp_path)
+    config = RunConfig(task="colours", data=own.data, model="random:bert-tiny", max_steps=2, **SETTINGS)
+    _, folder = kept(config, tmp_path / "model", best_val=0.99)
+    assert json.loads((folder / "run.json").read_text())["unlike_stored"] == ["best_val"]
+    assert "unlike the stored run in best_val" in (folder / "README.md").read_text()
 
 
 def test_a_regression_keeps_one_output(file: Path, tmp_path: Path) -> None:
@@ -297,6 +303,7 @@ def test_one_call_trains_says_and_saves_and_the_next_goes_on(
         (["--set", "max_seq_length", "nine"], "settings: max_seq_length 'nine'; accepted: int"),
         (["--max-steps", "many"], "max_steps: 'many'; accepted: whole numbers"),
         (["--seeds", "-1"], "seeds: -1"),
+        (["--out", str(Path(__file__).parent)], "is there and no model of ours; accepted: a new or an empty folder"),
     ],
 )
 def test_a_wrong_call_ends_2_in_one_line(

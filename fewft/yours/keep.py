@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 
 from fewft import tasks
 from fewft.config import RunConfig, UsageError
+from fewft.results import differences
 from fewft.yours.advice import Advice
 from fewft.yours.runs import Comparison
 
@@ -30,22 +30,33 @@ def save(runs: Comparison, advice: Advice, folder: Path, *, device: str = "auto"
         device: as for `fine_tune`.
 
     Raises:
-        UsageError: advice without a run; as `fine_tune`.
+        UsageError: advice without a run; a folder as `check_folder` refuses it; as `fine_tune`.
     """
     stored = runs.frame[runs.frame.run_id == advice.run_id]
     if stored.empty:
         raise UsageError(f"advice: run {advice.run_id!r} is not stored; accepted: advice that names a run")
+    check_folder(folder)
     card = folder / "run.json"
     if card.is_file() and json.loads(card.read_text("utf8"))["run_id"] == advice.run_id:
         return folder
     config = next(c for c in runs.configs if c.run_id == advice.run_id)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as part:
-        (whole := Path(part) / folder.name).mkdir()
-        _write_model(config, advice, stored.iloc[0], whole, device)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(whole, folder)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a call that was killed
+    part.mkdir(parents=True)
+    _write_model(config, advice, stored.iloc[0], part, device)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part, folder)
     return folder
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse to replace what `save` did not make.
+
+    Raises:
+        UsageError: a file, or a folder with something in it but no `run.json`.
+    """
+    if folder.exists() and not (folder / "run.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"out: {str(folder)!r} is there and no model of ours; accepted: a new or an empty folder")
 
 
 def _write_model(config: RunConfig, advice: Advice, stored: pd.Series, folder: Path, device: str) -> None:
@@ -65,10 +76,9 @@ def _write_model(config: RunConfig, advice: Advice, stored: pd.Series, folder: P
     tokenizer = AutoTokenizer.from_pretrained(folder)  # not the shared one: it is to cut texts where the run did
     tokenizer.model_max_length = config.max_seq_length
     tokenizer.save_pretrained(folder)
-    names = ("best_val", "test_best", "majority_test", "best_step")
-    scores = {name: getattr(done.result, name) for name in names}
+    scores = {name: getattr(done.result, name) for name in ("best_val", "test_best", "majority_test", "best_step")}
     said = {"run_id": config.run_id, "recipe": advice.setting, "advice": advice.sentence, "metric": done.result.metric}
-    said |= {"scores": scores, "stored_scores": {name: stored[name].item() for name in names}}
+    said |= {"scores": scores, "unlike_stored": differences(stored.to_dict(), done.result.record())}
     changed = {f.name: v for f in dataclasses.fields(config) if (v := getattr(config, f.name)) != f.default}
     text = json.dumps(said | {"config": changed}, indent=1, ensure_ascii=False)
     (folder / "run.json").write_text(text + "\n", "utf8")
@@ -88,8 +98,8 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _card(said: Mapping[str, Any], config: RunConfig) -> str:
-    scores, before = said["scores"], said["stored_scores"]
-    same = "the same bits as the stored run" if scores == before else f"the stored run has {before}"
+    scores, unlike = said["scores"], ", ".join(said["unlike_stored"])
+    same = f"unlike the stored run in {unlike}" if unlike else "the stored run to the bit"
     return (
         f"# {config.task}: {said['recipe']}\n\n{said['advice']}\n\n"
         f"`{config.model}`, fine-tuned by fewft (run `{said['run_id']}`, every setting in `run.json`). "

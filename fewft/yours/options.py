@@ -8,6 +8,7 @@ from typing import Any
 from fewft import studies, yours
 from fewft.config import RunConfig, UsageError, check_choice
 from fewft.yours import runs
+from fewft.yours.keep import check_folder
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
         reinit_layers=yours.whole_numbers("reinit_layers", options.reinit_layers),
         max_steps=yours.whole_numbers("max_steps", options.max_steps), settings=dict(map(_setting, options.settings)),
     )  # fmt: skip
+    target = Path(options.out or folder / own.name / "model")
+    check_folder(target)
     example = study.run(own.name, "debiased", 0)
     print(*yours.notes(own, example.max_seq_length), sep="\n", flush=True)
     found = yours.load(study, train=True, device=options.device, workers=options.workers, results=options.results)
@@ -55,7 +58,6 @@ def run(options: argparse.Namespace) -> int:
     advice = yours.recommend(found.frame)
     print(f"\n{advice.sentence}")
     if advice.run_id:
-        target = Path(options.out or folder / own.name / "model")
         print(f"model: {yours.save(found, advice, target, device=options.device)}")
     return 0 if found.complete else 1
 
