@@ -187,6 +187,7 @@ def test_the_study_fits_the_model_and_names_its_rate(file: Path, tmp_path: Path)
 
 def test_whole_numbers() -> None:
     assert whole_numbers("max_steps", "200, 400") == (200, 400) and whole_numbers("max_steps", "") == ()
+    assert whole_numbers("max_steps", 200) == (200,)
     with pytest.raises(UsageError, match="max_steps: '200;400'; accepted: whole numbers"):
         whole_numbers("max_steps", "200;400")
 

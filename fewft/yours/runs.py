@@ -83,14 +83,14 @@ def make_study(
     )  # fmt: skip
 
 
-def whole_numbers(argument: str, text: str) -> tuple[int, ...]:
-    """Comma-separated whole numbers; none for an empty text.
+def whole_numbers(argument: str, text: str | int) -> tuple[int, ...]:
+    """Comma-separated whole numbers; none for an empty text. A single one may be a number: papermill makes it one.
 
     Raises:
         UsageError: names the argument and the text.
     """
     try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
+        return tuple(int(part) for part in str(text).split(",") if part.strip())
     except ValueError:
         raise UsageError(f"{argument}: {text!r}; accepted: whole numbers, comma separated") from None
 
