@@ -146,6 +146,11 @@ def test_notes_say_sizes_metric_resolution_and_nothing_else_of_good_data(tmp_pat
     assert "accuracy (2 labels: no, yes)" in said and "± 0.15 (95 %), one row by 0.025" in said
 
 
+def test_notes_say_whose_f1_it_is(tmp_path: Path) -> None:
+    own = read("mine", {"train": write(tmp_path / "t.csv")}, ["a"], "y", metric="f1", folder=tmp_path)
+    assert "metric: f1 of 'yes' (2 labels: no, yes)" in notes(own)
+
+
 def test_notes_say_what_is_rare_repeated_and_cut(tmp_path: Path) -> None:
     rows = [*changed(0, 2, "maybe")[:-1], ("word " * 9, "b", "yes", "1")]
     files = {part: write(tmp_path / f"{part}.csv", rows) for part in tasks.PARTS}

@@ -122,7 +122,8 @@ def notes(own: OwnData, max_seq_length: int = 128) -> list[str]:
     sizes = ", ".join(f"{len(split)} {part}" for part, split in parts.items())
     held = f"; {' and '.join(own.held_out)} held out of the training file" if own.held_out else ""
     kind = f"{len(labels)} labels: {', '.join(labels[:8])}{', ...' if len(labels) > 8 else ''}" if labels else "numbers"
-    said = [f"rows: {sizes}{held}", f"metric: {loaded.metric} ({kind})"]
+    positive = f" of {labels[1]!r}" if loaded.metric == "f1" else ""
+    said = [f"rows: {sizes}{held}", f"metric: {loaded.metric}{positive} ({kind})"]
     fewest = min(len(loaded.validation), len(loaded.test))
     said.append(
         f"resolution: on {fewest} rows chance alone moves a score by up to ± {half_width(loaded.metric, fewest):.2f} "
