@@ -1,4 +1,4 @@
-"""The command line: `fewft plan | run | status | verify | merge | data | build | bench`.
+"""The command line: `fewft plan | run | status | verify | merge | data | yours | build | bench`.
 
 0 on success, 1 on a finding, 2 on a wrong call.
 """
@@ -16,6 +16,7 @@ from fewft.config import RunConfig, UsageError
 from fewft.designs import EXPERIMENTS
 from fewft.results import ResultStore
 from fewft.tally import COUNTS, lines_of
+from fewft.yours import options as yours_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -213,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("merge", help="Add the runs of other Parquet files to the first; 1 when two differ.")
     )
     command("data", _data, "Store the counts and majority baselines of the data sets (Table 3).")
+    yours_options.add_options(commands.add_parser("yours", help="Compare the paper's recipes on a file of your own."))
     build = commands.add_parser("build", help="Execute the notebooks and build the book.")
     build.set_defaults(command=_build)
     build.add_argument(

@@ -156,11 +156,30 @@ def depths(model: nn.Module) -> dict[str, int]:
 
 def encoder_state(model: nn.Module) -> dict[str, Tensor]:
     """The encoder's parameters on the CPU, by their names within it, the embedding table whole again."""
-    state = {name: p.detach().cpu() for name, p in model.base_model.named_parameters()}
-    for name, module in model.base_model.named_modules():
-        if isinstance(module, UsedRows):
-            state[f"{name}.weight"] = module.whole().cpu()
+    return _whole_state(model.base_model)
+
+
+def _whole_state(module: nn.Module) -> dict[str, Tensor]:
+    state = {name: p.detach().cpu() for name, p in module.named_parameters()}
+    for name, child in module.named_modules():
+        if isinstance(child, UsedRows):
+            state[f"{name}.weight"] = child.whole().cpu()
     return state
+
+
+@torch.no_grad()
+def portable(config: RunConfig, model: nn.Module, num_labels: int) -> nn.Module:
+    """A trained model's weights in one as transformers makes it, on the CPU, which `from_pretrained` reads once saved.
+
+    Args:
+        config: of the run.
+        model: as `load` gave it, trained.
+        num_labels: outputs of its head.
+    """
+    plain, state = _read(config.model, config.num_hidden_layers, num_labels), _whole_state(model)
+    for name, parameter in plain.named_parameters():
+        parameter.copy_(state[name])
+    return plain
 
 
 def _draw(model: nn.Module, config: RunConfig) -> None:

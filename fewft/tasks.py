@@ -199,16 +199,31 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else "no file"
 
 
+def own_labels(data: str) -> tuple[str, ...]:
+    """The labels of a user's own training file in the order of the model's outputs; none for `spearman`.
+
+    Args:
+        data: as `own_data` gives it.
+
+    Raises:
+        UsageError: a missing file or label column.
+    """
+    spec = json.loads(data)
+    if spec["metric"] == "spearman":
+        return ()
+    frame = read_table(Path(spec["files"]["train"]))
+    check_columns(frame, [spec["label"]], spec["files"]["train"])
+    return tuple(sorted(set(frame[spec["label"]]) - {""}))  # a row without one is refused where rows are read
+
+
 def _load_own(name: str, data: str) -> TaskData:
     spec = json.loads(data)
     for part, path in spec["files"].items():
         if _sha256(Path(path)) != spec["sha256"][part]:
             raise UsageError(f"{part}: {path!r} has changed since the study was read; accepted: the file as it was")
     frames = {part: read_table(Path(path)) for part, path in spec["files"].items()}
-    labels: tuple[str, ...] = ()
+    labels = own_labels(data)
     if spec["metric"] != "spearman":
-        check_columns(frames["train"], [spec["label"]], spec["files"]["train"])
-        labels = tuple(sorted(set(frames["train"][spec["label"]]) - {""}))  # an empty label is refused below
         if len(labels) < 2:
             raise UsageError(f"task {name!r}: training labels are {labels}; accepted: two or more different ones")
         if len(labels) != 2 and spec["metric"] == "f1":

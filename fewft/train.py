@@ -90,6 +90,22 @@ def fine_tune(config: RunConfig, *, device: str = "auto", keep: bool = False) ->
 
     Paper: Section 3, "Experimental Setup"; Section 4.
     """
+    trainer = trained(config, device=device)
+    result = trainer.result
+    if keep and result.best_step and result.status == "ok":
+        weights.save_encoder(config.run_id, models.encoder_state(trainer.model))
+    return result
+
+
+def trained(config: RunConfig, *, device: str = "auto") -> "Trainer":
+    """A run after its test; where an evaluation gave a number, its model has the weights of the best checkpoint.
+
+    Args:
+        config, device: as for `fine_tune`.
+
+    Raises:
+        UsageError, IntermediateError: as `fine_tune`.
+    """
     started = time.perf_counter()
     trainer = prepare(config, device=device)
     devices = [trainer.device] if trainer.device.type == "cuda" else []
@@ -97,11 +113,9 @@ def fine_tune(config: RunConfig, *, device: str = "auto", keep: bool = False) ->
         torch.manual_seed(config.data_seed)  # dropout; the order has a generator of its own
         trainer.run()
     result = trainer.result
-    if keep and result.best_step and result.status == "ok":  # its weights are the model's since the test
-        weights.save_encoder(config.run_id, models.encoder_state(trainer.model))
     result.degenerate = is_degenerate(result.test_best, result.majority_test)
     result.seconds = time.perf_counter() - started
-    return result
+    return trainer
 
 
 def prepare(config: RunConfig, *, device: str = "auto") -> "Trainer":

@@ -67,10 +67,13 @@ for module in sys.argv[2].split(","):
 @pytest.mark.parametrize(
     ("blocked", "modules"),
     [
-        ("torch,transformers,datasets", "fewft.cli,fewft.experiments,fewft.tables,fewft.plots,fewft.book,fewft.verify"),
+        (
+            "torch,transformers,datasets",
+            "fewft.cli,fewft.experiments,fewft.tables,fewft.plots,fewft.book,fewft.verify,fewft.yours",
+        ),
         (
             "datasets,papermill,nbformat,myst_nb,matplotlib,IPython",
-            "fewft.cli,fewft.train,fewft.sweep,fewft.experiments",
+            "fewft.cli,fewft.train,fewft.sweep,fewft.experiments,fewft.yours",
         ),
     ],
 )

@@ -244,6 +244,14 @@ def test_own_files_that_cannot_be_used_are_refused(tmp_path: Path, changes: dict
         own(tmp_path, **changes)
 
 
+def test_own_labels_are_in_the_order_of_the_models_outputs(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,y\none,2\ntwo,10\nthree,2\n")
+    files = {"train": path, "validation": path}
+    assert tasks.own_labels(own_data(files, ["a"], "y", "accuracy")) == ("10", "2")
+    assert tasks.own_labels(own_data(files, ["a"], "y", "spearman")) == ()
+
+
 def test_a_missing_own_file_and_an_unknown_split_are_named(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("a,y\n")
     with pytest.raises(UsageError, match=r"validation: no file '.*none.csv'"):
