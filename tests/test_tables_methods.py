@@ -9,7 +9,7 @@ from fewft import choices, experiments, paper, studies, tables
 from fewft.experiments import Experiment
 from fewft.stats import Moments
 from fewft.tables.beside import PAPER_RUNS, moments, theirs, told_apart, two_tailed, visible
-from fewft.tables.methods import LARGE_ARMS, PRECISIONS
+from fewft.tables.methods import PRECISIONS
 
 STANDARD = (0.60, 0.61, 0.62, 0.63, 0.64)
 
@@ -131,7 +131,7 @@ def test_both_precisions_stand_beside_the_papers() -> None:
     frame = tables.precision_frame(precisions(STANDARD, tuple(s + 0.1 for s in STANDARD)), 5)
     assert set(frame.recipe[frame.precision == "bf16"]) == {PRECISIONS[0]}
     table = tables.precision_table(frame, ["rte"], 5)
-    assert list(table.Precision) == list(PRECISIONS) and list(table.Ours) == ["62.0 ± 1.6", "72.0 ± 1.6"]
+    assert list(table.Precision) == ["Mixed", "Full"] and list(table.Ours) == ["62.0 ± 1.6", "72.0 ± 1.6"]
     assert list(table.Paper) == ["71.8 ± 2.1 †", "71.4 ± 2.2"]
     assert list(table["p, paper / ours"]) == ["0.560 / < 0.001", ""]
     said = tables.precision_words(frame, ["rte"])
@@ -171,7 +171,7 @@ def test_both_arms_on_validation_and_test() -> None:
     rows = [(c, 0.80 + 0.01 * i, 0.70 + 0.01 * i + 0.05 * c) for c in (True, False) for i in range(5)]
     frame = pd.DataFrame(rows, columns=["correct_bias", "val_reported", "test_best"]).assign(task="mnli")
     table = tables.large_table(frame, ("mnli",), 5)
-    assert list(table.Arm) == list(LARGE_ARMS.values()) * 2
+    assert list(table.Correction) == ["without", "with"] * 2
     assert list(table.Split) == ["validation"] * 2 + ["test"] * 2
     assert list(table.Paper) == ["86.0 ± 0.3", "85.9 ± 0.3", "87.0 ± 0.4", "86.9 ± 0.3"]
     assert list(table.Ours) == ["82.0 ± 1.6", "82.0 ± 1.6", "72.0 ± 1.6", "77.0 ± 1.6"]

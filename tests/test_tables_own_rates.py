@@ -42,8 +42,8 @@ def test_each_arm_takes_its_own_best_rate() -> None:
     assert own_rates(made()) == {(TASK, True): 1e-4, (TASK, False): 5e-5}
     table = tables.own_rate_table(made()).set_index("Arm")
     assert table["Best rate"].to_dict() == {"Correction": "0.0001", "No correction": "5e-05"}
-    assert table["At 0.0001"]["No correction"] == "52.5 ± 0.7 (n = 2)"
-    assert table["There"].to_dict() == {"Correction": "72.5 ± 0.7 (n = 2)", "No correction": "74.5 ± 0.7 (n = 2)"}
+    assert table["At 0.0001"]["No correction"] == "52.5 ± 0.7 (2)"
+    assert table["There"].to_dict() == {"Correction": "72.5 ± 0.7 (2)", "No correction": "74.5 ± 0.7 (2)"}
     assert set(table["Degenerate there"]) == {"0 of 2"} and table.p["Correction"] == "too few runs"
 
 

@@ -123,6 +123,7 @@ def precision_table(frame: pd.DataFrame, tasks: Sequence[str], expected_n: int) 
     """
     table = beside(frame, tasks, 4, PRECISIONS, marking=lambda _: set(), expected_n=expected_n)
     table[P_VALUES] = [words for pair in precision_tests(frame, tasks) for words in (" / ".join(pair), "")]
+    table["Recipe"] = table["Recipe"].str.removesuffix(" precision")
     return table.rename(columns={"Recipe": "Precision"})
 
 
@@ -169,7 +170,8 @@ def large_table(frame: pd.DataFrame, tasks: Sequence[str], expected_n: int) -> p
         printed = two_tailed(*(theirs(5, task, arm, column) for arm in arms), least=PAPER_RUNS[5])
         part[P_VALUES] = [f"{printed} / {two_tailed(*moments(own, task, arms).values())}", ""]
         parts.append(part)
-    return pd.concat(parts, ignore_index=True).drop(columns="Task").rename(columns={"Recipe": "Arm"})
+    table = pd.concat(parts, ignore_index=True).drop(columns="Task").rename(columns={"Recipe": "Correction"})
+    return table.assign(Correction=table["Correction"].map({LARGE_ARMS[False]: "without", LARGE_ARMS[True]: "with"}))
 
 
 def _large_frame(frame: pd.DataFrame, expected_n: int) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def _moments(frame: pd.DataFrame) -> Moments:
 def _scored(frame: pd.DataFrame) -> str:
     cell = _moments(frame)
     spread = f" ± {cell.std:.1f}" if cell.std == cell.std else ""
-    return f"{cell.mean:.1f}{spread} (n = {cell.n})" if cell.n else NOT_RUN
+    return f"{cell.mean:.1f}{spread} ({cell.n})" if cell.n else NOT_RUN
 
 
 def own_rate_words(runs: Experiment) -> dict[str, str]:
