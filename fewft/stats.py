@@ -216,7 +216,7 @@ def seeds_needed(
     """Runs an arm with which a share `power` of resampled studies tells the statistic from 0; 1001: more than 1,000.
 
     A study tells when the statistic is further from 0, on the stored runs' side, than the normal quantile of `level`
-    times its own deviation. The stored runs stand for all that there could be: a rough guide, to a quarter. None: fewer
+    times its own deviation. The stored runs stand for all that there could be: a rough guide, to a third or so. None: fewer
     than 3 runs in an arm, or a statistic of 0 or without variation.
     """
     side = np.sign(np.round(value_of(tasks, statistic), 9))
@@ -226,7 +226,7 @@ def seeds_needed(
         return None
 
     def tells(n: int) -> bool:
-        drawn = side * resampled(tasks, statistic, n=n, num_draws=200, seed=seed)
+        drawn = side * resampled(tasks, statistic, n=n, num_draws=500, seed=seed)
         return bool(np.mean(drawn > stats.norm.isf(level) * drawn.std()) >= power)
 
     place = bisect_left(SEED_COUNTS, True, key=tells)  # power grows with n

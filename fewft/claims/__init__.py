@@ -14,14 +14,13 @@ binomial tests. Claims in the paper that name methods with BERTAdam (Section 7) 
 Paper: Sections 4 to 7, Appendices B to G.
 """
 
-from fewft.claims.appendices import APPENDICES
 from fewft.claims.claim import Claim
-from fewft.claims.judge import CLAIMS, VERDICTS, Judged, changes, judge, of_paper, of_study, write
+from fewft.claims.judge import CLAIMS, PAPER, VERDICTS, Judged, changes, judge, of_paper, of_study, side_by_side, write
 from fewft.claims.kinds import Kind, Outcome
-from fewft.claims.report import counts, details, effects, lines, overview
+from fewft.claims.report import counts, details, effects, findings, lines, overview
 from fewft.claims.runs import Runs
 
 __all__ = [
-    "APPENDICES", "CLAIMS", "VERDICTS", "Claim", "Judged", "Kind", "Outcome", "Runs", "changes", "counts", "details", "effects",
-    "judge", "lines", "of_paper", "of_study", "overview", "write",
+    "CLAIMS", "PAPER", "VERDICTS", "Claim", "Judged", "Kind", "Outcome", "Runs", "changes", "counts", "details", "effects", "findings",
+    "judge", "lines", "of_paper", "of_study", "overview", "side_by_side", "write",
 ]  # fmt: skip

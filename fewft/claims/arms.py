@@ -19,7 +19,7 @@ def _values(frame: pd.DataFrame, columns: Sequence[str], **where: Any) -> np.nda
     if frame.empty or None in where.values():
         return np.empty(0)
     mask = np.logical_and.reduce([frame[column].to_numpy() == value for column, value in where.items()])
-    values = frame.loc[mask, list(columns)].to_numpy(float)
+    values = np.column_stack([frame[column].to_numpy(float)[mask] for column in columns])
     values = values[~np.isnan(values).any(axis=1)]
     return values[:, 0] if len(columns) == 1 else values
 

@@ -18,6 +18,7 @@ from fewft.tables.words import ALPHA, NOT_RUN
 CLAIMS: tuple[Claim, ...] = (*SECTION_4, *SECTION_5, *SECTION_6, *SECTION_7, *APPENDICES)
 HOLDS, FAILS, FEW = "holds", "does not hold", "too few runs to tell"
 VERDICTS = (HOLDS, FAILS, FEW, NOT_RUN)
+PAPER = "The paper's tables"
 NOT_PRINTED = "not printed"  # the paper's tables cannot say
 
 
@@ -65,6 +66,23 @@ def of_study(study: str, *, results: str = "results") -> list[Judged]:
 def of_paper() -> list[Judged]:
     """Every claim that the paper's own tables can say something about."""
     return judge([claim.published() if claim.published else None for claim in CLAIMS], absent=NOT_PRINTED)
+
+
+def side_by_side(study: str, more: str = "", *, results: str = "results") -> dict[str, list[Judged]]:
+    """The claims on several studies by name, and last on the paper's tables.
+
+    Args:
+        study: comes first.
+        more: other studies, comma separated; empty: those of the project that have stored runs.
+        results: as for `of_study`.
+
+    Raises:
+        UsageError: as `of_study`.
+    """
+    named = [name.strip() for name in more.split(",") if name.strip()]
+    stored = [name for name in studies.available() if (studies.root() / results / f"{name}.parquet").is_file()]
+    columns = {studies.load(name).name: name for name in (study, *(named or stored))}
+    return {title: of_study(name, results=results) for title, name in columns.items()} | {PAPER: of_paper()}
 
 
 def write(judged: Sequence[Judged], path: Path) -> None:

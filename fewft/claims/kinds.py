@@ -20,7 +20,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a test found; the effect counts as the claim says it, so that above 0 is as claimed (but see `margin`)."""
+    """What a test found; the effect counts as the claim says it."""
 
     effect: float  # in `unit`, averaged over tasks
     low: float  # of its 95 % interval
@@ -29,7 +29,7 @@ class Outcome:
     p_opposite: float  # that an effect as claimed and large enough to matter is there
     unit: str = "points"
     test: str = ""
-    margin: float = NAN  # the claim is that the effect, or its size, is below it
+    claimed: tuple[float, float] = (0.0, np.inf)  # where the claim puts the effect
     n: int = 0  # runs
     tasks: int = 0
     arms: Sequence[Arms] = field(default=(), repr=False, compare=False)
@@ -62,15 +62,16 @@ class Kind:
 
 
 def linear(
-    value: float, error: float, freedom: float, *, side: Side = "above", margin: float = NAN, unit: str = "points"
+    value: float, error: float, freedom: float, *, side: Side = "above", margin: float = EQUAL, unit: str = "points"
 ) -> Outcome:
     """A t-test of a contrast: above 0; at most `margin`, from below; or within `margin`, two one-sided tests.
 
     An effect that is claimed to be above 0 is found wanting when it is below what matters (MATTERS); one that is claimed
     to be small when it is above the margin.
     """
+    claimed = {"above": (0.0, np.inf), "at most": (-np.inf, margin), "within": (-margin, margin)}[side]
     if not error > 0:
-        return Outcome(value, NAN, NAN, NAN, NAN, unit, margin=margin)
+        return Outcome(value, NAN, NAN, NAN, NAN, unit, claimed=claimed)
     t = scipy_stats.t(freedom, loc=value, scale=error)
     low, high = t.ppf([0.025, 0.975])
     if side == "above":
@@ -79,7 +80,7 @@ def linear(
         p, opposite = t.sf(margin), t.cdf(margin)
     else:
         p, opposite = max(t.sf(margin), t.cdf(-margin)), min(1.0, 2 * min(t.cdf(margin), t.sf(-margin)))
-    return Outcome(value, float(low), float(high), float(p), float(opposite), unit, margin=margin)
+    return Outcome(value, float(low), float(high), float(p), float(opposite), unit, claimed=claimed)
 
 
 def averaged(of_task: Callable[..., np.ndarray]) -> Statistic:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from fewft import stats
-from fewft.claims.kinds import NAN, Kind, Outcome, averaged, linear
+from fewft.claims.kinds import MATTERS, NAN, Kind, Outcome, averaged, linear
 from fewft.stats import Arms, Statistic
 
 EXTREMES = 5  # runs an arm and task without which a maximum or a range says nothing
@@ -104,7 +104,7 @@ def near_share(percent: float, margin: float) -> Kind:
         below = [scipy_stats.binomtest(hits, n, bound, "less").pvalue for bound in bounds]
         low, high = (100 * end - percent for end in stats.share_interval(hits, n))
         p, opposite = max(above[0], below[1]), min(1.0, 2 * min(below[0], above[1]))
-        return Outcome(100 * hits / n - percent, low, high, p, opposite, "points of share", margin=margin)
+        return Outcome(100 * hits / n - percent, low, high, p, opposite, "points of share", claimed=(-margin, margin))
 
     apart = averaged(lambda a: margin - abs(100 * a.mean(axis=1) - percent))
     return Kind(f"binomial equivalence, {margin:g} points", run, apart)
@@ -127,13 +127,17 @@ def most_tasks() -> Kind:
 
 def no_one_size() -> Kind:
     """One choice for all tasks (an arm each) costs more than each task's own: permutation of what an additive model of
-    tasks and choices leaves. The effect is the mean score lost by the best single choice."""
+    tasks and choices leaves. The effect is the mean score lost by the best single choice; that it does not matter is told
+    by the bootstrap."""
 
     def means(tasks: Sequence[Arms]) -> np.ndarray:  # (draws, tasks, choices)
         return np.stack([np.stack([arm.mean(axis=1) for arm in arms], axis=1) for arms in tasks], axis=1)
 
     def lost(cells: np.ndarray) -> np.ndarray:
         return cells.max(axis=2).mean(axis=1) - cells.mean(axis=1).max(axis=1)
+
+    def statistic(tasks: Sequence[Arms]) -> np.ndarray:
+        return lost(means(tasks))
 
     def run(tasks: Sequence[Arms]) -> Outcome:
         if len(tasks) < 2:
@@ -142,6 +146,7 @@ def no_one_size() -> Kind:
         fit = cells.mean(axis=1, keepdims=True) + cells.mean(axis=0, keepdims=True) - cells.mean()
         left = [[arm - f for arm, f in zip(arms, row, strict=True)] for arms, row in zip(tasks, fit, strict=True)]
         p = stats.permutation_p(left, lambda drawn: lost(means(drawn) + fit), seed=0)
-        return replace(_normal(tasks, lambda drawn: lost(means(drawn)), "points"), p=p)
+        found, drawn = _normal(tasks, statistic, "points"), stats.resampled(tasks, statistic, num_draws=9_999, seed=0)
+        return replace(found, p=p, p_opposite=float((1 + (drawn >= MATTERS["points"]).sum()) / 10_000))
 
     return Kind("permutation of residuals", run)  # what is lost is never below 0: no seeds needed can be told from it

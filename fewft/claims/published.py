@@ -40,7 +40,7 @@ def means(
 
     def outcome() -> Outcome:
         found = _cells(table, cells, tasks)
-        made = linear(*stats.contrast(found, weights), side=side, margin=float("nan") if side == "above" else margin)
+        made = linear(*stats.contrast(found, weights), side=side, margin=margin)
         return replace(made, test="Welch's t", n=sum(c.n for row in found for c in row), tasks=len(found))
 
     return outcome

@@ -9,6 +9,8 @@ from fewft.claims.judge import VERDICTS, Judged
 from fewft.claims.kinds import Outcome
 
 NONE = "–"
+SHORT = {"points": "pt", "points of share": "pp", "%": "%"}
+KEYS = ("hold", "fail", "few", "not_run")  # VERDICTS in names
 
 
 def counts(judged: Sequence[Judged]) -> dict[str, int]:
@@ -17,12 +19,25 @@ def counts(judged: Sequence[Judged]) -> dict[str, int]:
     return {verdict: found[verdict] for verdict in VERDICTS}
 
 
+def findings(judged: Sequence[Judged]) -> dict[str, str]:
+    """For text: how many claims have each verdict, and which hold and which do not."""
+    found = counts(judged)
+    said = {f"claims_{key}": str(found[verdict]) for key, verdict in zip(KEYS, VERDICTS, strict=True)}
+    for key, verdict in zip(KEYS[:2], VERDICTS, strict=False):
+        names = [j.claim.name for j in judged if j.verdict == verdict]
+        said[f"claims_{key}_said"] = ", ".join(names) if names else "none"
+    return said | {
+        "claims_total": str(len(judged)),
+        "claims_tested": str(sum(j.adjusted == j.adjusted for j in judged)),
+    }
+
+
 def effect_words(outcome: Outcome | None) -> str:
-    """Effect with its interval and unit."""
+    """Effect with its interval and unit: pt for points of score, pp for points of a share."""
     if outcome is None or outcome.effect != outcome.effect:
         return NONE
     interval = f" [{outcome.low:+.1f}, {outcome.high:+.1f}]" if outcome.low == outcome.low else ""
-    return f"{outcome.effect:+.1f}{interval} {outcome.unit}"
+    return f"{outcome.effect:+.1f}{interval} {SHORT[outcome.unit]}"
 
 
 def p_words(p: float) -> str:
@@ -50,10 +65,10 @@ def lines(judged: Sequence[Judged]) -> list[str]:
 def overview(columns: Mapping[str, Sequence[Judged]]) -> pd.DataFrame:
     """Claims down, studies across: each verdict with a link to where the book shows it."""
     first = next(iter(columns.values()))
-    table = pd.DataFrame({"Claim": [j.claim.text for j in first]}, index=[f"`{j.claim.name}`" for j in first])
+    table = pd.DataFrame({"Claim": [f"{j.claim.text} `{j.claim.name}`" for j in first]})
     for name, judged in columns.items():
         table[name] = [f"{_marked(j.verdict)} ({{numref}}`{j.claim.figure}`)" for j in judged]
-    return table.rename_axis("Name")
+    return table
 
 
 def _marked(verdict: str) -> str:
@@ -61,28 +76,27 @@ def _marked(verdict: str) -> str:
 
 
 def details(judged: Sequence[Judged]) -> pd.DataFrame:
-    """Of each claim that has runs: effect with its 95 % interval, runs, tasks, p, seeds that would have told, and the test."""
+    """Of each claim with an effect: verdict, effect with its 95 % interval, runs and tasks, p before and after Holm's
+    correction, runs an arm that would have told, and the test."""
     rows = [
         {
-            "Name": f"`{j.claim.name}`",
-            "Verdict": j.verdict,
-            "Effect": effect_words(j.outcome),
-            "Runs": f"{j.outcome.n}",
-            "Tasks": f"{j.outcome.tasks}",
-            "p": p_words(j.outcome.p),
-            "p (Holm)": p_words(j.adjusted),
+            "Claim": f"`{j.claim.name}`",
+            "Verdict": j.verdict.removesuffix(" runs to tell"),
+            "Effect": effect_words(j.outcome).replace(" ", "\N{NO-BREAK SPACE}"),
+            "Runs (tasks)": f"{j.outcome.n} ({j.outcome.tasks})",
+            "p (Holm)": f"{p_words(j.outcome.p)} ({p_words(j.adjusted)})",
             "Seeds": seeds_words(j),
             "Test": j.outcome.test,
         }
         for j in judged
-        if j.outcome
+        if j.outcome and j.outcome.effect == j.outcome.effect
     ]
-    return pd.DataFrame(rows or [{"Name": VERDICTS[3]}])
+    return pd.DataFrame(rows or [{"Claim": VERDICTS[3]}])
 
 
 def effects(judged: Sequence[Judged]) -> pd.DataFrame:
-    """A row a claim with an effect: `name`, `verdict`, `effect`, `low`, `high`, `unit`, `margin`."""
+    """A row a claim with an effect: `name`, `verdict`, `effect`, `low`, `high`, `unit`, and the `least` and `most` that the
+    claim says."""
     kept = [(j, j.outcome) for j in judged if j.outcome and j.outcome.effect == j.outcome.effect]
-    names = ("effect", "low", "high", "unit", "margin")
-    rows = [{"name": j.claim.name, "verdict": j.verdict} | {n: getattr(o, n) for n in names} for j, o in kept]
-    return pd.DataFrame(rows, columns=["name", "verdict", *names])
+    rows = [(j.claim.name, j.verdict, o.effect, o.low, o.high, o.unit, *o.claimed) for j, o in kept]
+    return pd.DataFrame(rows, columns=["name", "verdict", "effect", "low", "high", "unit", "least", "most"])

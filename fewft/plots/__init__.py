@@ -4,6 +4,7 @@ An axis without runs says "not run", one with fewer runs an arm than `expected_n
 or have no score are counted above it.
 """
 
+from fewft.plots.claims import claim_forest, claim_grid
 from fewft.plots.look import (
     ARMS,
     COLORS,
@@ -21,6 +22,6 @@ from fewft.plots.runs import expected_curve, loss_band, performance_box
 from fewft.plots.speed import CONTESTANTS, step_bars
 
 __all__ = [
-    "ARMS", "COLORS", "CONTESTANTS", "METRIC_LABELS", "SCORES", "TASK_LABELS", "BookFigure", "apply_style", "arm", "bias_ratio",
+    "ARMS", "COLORS", "CONTESTANTS", "METRIC_LABELS", "SCORES", "TASK_LABELS", "BookFigure", "apply_style", "arm", "bias_ratio", "claim_forest", "claim_grid",
     "expected_curve", "grid", "legend", "loss_band", "performance_box", "stability_map", "step_bars",
 ]  # fmt: skip
