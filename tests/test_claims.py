@@ -198,6 +198,20 @@ def test_top_and_bottom_are_the_papers_shares_of_the_blocks() -> None:
     assert frame.top.tolist() == [np.mean(range(18, 25)), 5.5] and frame.bottom.tolist() == [3.5, 1.5]
 
 
+def test_the_seed_that_is_fixed_is_the_one_that_is_named(study: Callable) -> None:
+    def run(config: RunConfig, rng: np.random.Generator) -> dict[str, Any]:
+        return made(0.0, 10 * config.init_seed + config.data_seed + 100 * config.reinit_layers, 0.0, 0.5, 2.0, 1.0, rng)
+
+    small = study(dict.fromkeys(ENOUGH, 3))
+    runs, found = claims.Runs(small, records_of(small, run)), {claim.name: claim for claim in claims.CLAIMS}
+    same_weights = found["b-data-varies"].select(runs)["rte init_seed 1"]
+    assert [arm.round(6).tolist() for arm in same_weights] == [[-90, -89, -88], [210, 211, 212]]  # Standard, Re-init 2
+    same_data = found["b-weights-vary"].select(runs)["rte data_seed 1"]
+    assert [arm.round(6).tolist() for arm in same_data] == [[-99, -89, -79], [201, 211, 221]]
+    spreads = found["b-alike"].select(runs)  # with the weights' seed fixed, runs are 1 apart; with the data's, 10
+    assert [[arm.round(6).tolist() for arm in arms] for arms in spreads.values()] == [[[1.0] * 3, [10.0] * 3]] * 2
+
+
 # --- the paper's own numbers ---------------------------------------------------------------------------------------
 def test_the_papers_tables_give_its_claims_back() -> None:
     judged = {j.claim.name: j for j in claims.of_paper()}
