@@ -76,22 +76,24 @@ def _marked(verdict: str) -> str:
 
 
 def details(judged: Sequence[Judged]) -> pd.DataFrame:
-    """Of each claim with an effect: verdict, effect with its 95 % interval, runs and tasks, p before and after Holm's
-    correction, runs an arm that would have told, and the test."""
+    """Of each claim with an effect: verdict, effect with its 95 % interval, runs and tasks, p after Holm's correction, runs an arm that would have told, and the test."""
     rows = [
         {
-            "Claim": f"`{j.claim.name}`",
+            "Claim and test": f"`{j.claim.name}` {j.outcome.test}",
             "Verdict": j.verdict.removesuffix(" runs to tell"),
-            "Effect": effect_words(j.outcome).replace(" ", "\N{NO-BREAK SPACE}"),
+            "Effect": _unbroken(effect_words(j.outcome)),
             "Runs (tasks)": f"{j.outcome.n} ({j.outcome.tasks})",
-            "p (Holm)": f"{p_words(j.outcome.p)} ({p_words(j.adjusted)})",
+            "p": _unbroken(p_words(j.adjusted)),
             "Seeds": seeds_words(j),
-            "Test": j.outcome.test,
         }
         for j in judged
         if j.outcome and j.outcome.effect == j.outcome.effect
     ]
-    return pd.DataFrame(rows or [{"Claim": VERDICTS[3]}])
+    return pd.DataFrame(rows or [{"Claim and test": VERDICTS[3]}])
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def effects(judged: Sequence[Judged]) -> pd.DataFrame:
