@@ -76,7 +76,8 @@ def _marked(verdict: str) -> str:
 
 
 def details(judged: Sequence[Judged]) -> pd.DataFrame:
-    """Of each claim with an effect: verdict, effect with its 95 % interval, runs and tasks, p after Holm's correction, runs an arm that would have told, and the test."""
+    """Of each claim with an effect: verdict, effect with its 95 % interval, runs and tasks, p after Holm's
+    correction, runs an arm that would have told, and the test."""
     rows = [
         {
             "Claim and test": f"`{j.claim.name}` {j.outcome.test}",
