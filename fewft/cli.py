@@ -1,4 +1,4 @@
-"""The command line: `fewft plan | run | status | verify | merge | data | yours | build | bench`.
+"""The command line: `fewft plan | run | status | claims | verify | merge | data | yours | build | bench`.
 
 0 on success, 1 on a finding, 2 on a wrong call.
 """
@@ -108,6 +108,18 @@ def _status(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _claims(options: argparse.Namespace) -> int:
+    from fewft import claims
+
+    judged = claims.of_study(options.study, results=options.results)
+    print(*claims.lines(judged), sep="\n")
+    changed = claims.changes(judged, Path(options.expect)) if options.expect else []
+    if options.write:
+        claims.write(judged, Path(options.write))
+    print("".join(f"changed: {line}\n" for line in changed), end="")
+    return 1 if changed else 0
+
+
 def _verify(options: argparse.Namespace) -> int:
     from fewft.verify import verify
 
@@ -209,6 +221,17 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--rate", type=float, default=0.0, help="FLOP/s to count hours with (default: measured)")
         if name == "run":
             _add_run(sub)
+    claims = commands.add_parser(
+        "claims", help="Test the paper's claims on stored runs; 1 when a verdict is not --expect's."
+    )
+    claims.set_defaults(command=_claims)
+    for name, default, about in (
+        ("study", "", "a name in studies/, or a TOML file"),
+        ("--expect", "", "CSV of verdicts to compare with"),
+        ("--write", "", "CSV to keep the verdicts in"),
+        ("--results", "results", "folder of the stored runs (default: results)"),
+    ):
+        claims.add_argument(name, default=default, help=about)
     _add_verify(command("verify", _verify, "Train some stored runs again and compare; 1 when one differs."))
     _add_merge(
         commands.add_parser("merge", help="Add the runs of other Parquet files to the first; 1 when two differ.")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 CORE_VERSION = 2  # of the training code: raise it when a change can change results
@@ -107,7 +108,7 @@ class RunConfig:
         if not self.num_train_epochs and not self.max_steps:
             raise UsageError("num_train_epochs: 0 needs max_steps above 0; accepted: one of the two above 0")
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """16 hex digits: the hash of every field that is not at its default, and of CONFIG_VERSION.
 
@@ -127,7 +128,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, by name."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in self.names()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":

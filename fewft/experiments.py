@@ -149,15 +149,22 @@ def load(
     """
     about = studies.load(study)
     store = ResultStore(studies.root() / Path(results), about.name)
-    found = plan(about, name, tasks=tasks, seeds=seeds, records=store.records())
     if train:
         from fewft.sweep import sweep
 
+        plan(about, name, tasks=tasks, seeds=seeds)  # refuses what is wrong before anything is trained
         do = partial(sweep, store=store, workers=workers, device=device)
         run_all(about, [name], store, do, tasks=tasks, seeds=seeds)
-        found = plan(about, name, tasks=tasks, seeds=seeds, records=store.records())
-    runs = select(store, found.configs)
-    return Experiment(about, found.tasks, found.seeds, found.configs, runs, found.ask, found.count_pending())
+    return stored(about, name, store.records(), tasks=tasks, seeds=seeds)
+
+
+def stored(
+    study: Study, name: str, records: Mapping[str, Mapping[str, Any]], *, tasks: str = "", seeds: int = 0
+) -> Experiment:
+    """An experiment with those of its runs that are among `records`, by id; arguments and errors as for `plan`."""
+    found = plan(study, name, tasks=tasks, seeds=seeds, records=records)
+    runs = _rows(records, found.configs)
+    return Experiment(study, found.tasks, found.seeds, found.configs, runs, found.ask, found.count_pending())
 
 
 def select(store: ResultStore, configs: Sequence[RunConfig]) -> pd.DataFrame:
@@ -165,9 +172,12 @@ def select(store: ResultStore, configs: Sequence[RunConfig]) -> pd.DataFrame:
 
     Settings that are newer than a row have its run's value, which is their default.
     """
-    records = store.records()
+    return _rows(store.records(), configs)
+
+
+def _rows(records: Mapping[str, Mapping[str, Any]], configs: Sequence[RunConfig]) -> pd.DataFrame:
     found = ((records.get(c.run_id), c) for c in configs)
-    rows = [record | c.to_dict() for record, c in found if record and record["status"] != "failed"]
+    rows = [{**record, **c.to_dict()} for record, c in found if record and record["status"] != "failed"]
     empty = pd.DataFrame({"task": [], "correct_bias": np.array([], bool), "learning_rate": [], "status": []})
     return pd.DataFrame(rows) if rows else empty
 

@@ -4,6 +4,7 @@ Where the data cannot say (too few values, a NaN among them, no variation) the a
 wrong, UsageError. No function warns.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from scipy import stats
 
 from fewft.config import UsageError
 
+SEED_COUNTS = tuple(round(10 ** (k / 10)) for k in range(5, 31))  # 3, 4, 5, 6, 8, 10, ... 1000: those that are tried
 _NAN_INTERVAL = (float("nan"), float("nan"))
 
 
@@ -130,3 +132,102 @@ def welch(
     values in a sample or when neither sample varies, the difference only for an empty one."""
     first, second = Moments.of(a), Moments.of(b)
     return first.mean - second.mean, t_test(first, second, alternative=alternative, equal_var=False)
+
+
+# --- many tasks, many claims --------------------------------------------------------------------------------------
+Arms = Sequence[np.ndarray]  # of one task: each arm's values, (runs,) or (runs, columns)
+Statistic = Callable[[Sequence[Arms]], np.ndarray]  # of all tasks, arms (draws, runs, ...) -> (draws,)
+
+
+def holm(p: ArrayLike) -> np.ndarray:
+    """Holm's adjusted p-values: below 0.05 are those that may be believed together; NaN stays and does not count.
+
+    The i-th smallest of m becomes (m - i + 1) times itself, at least its predecessor and at most 1.
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN sorts last
+    adjusted = np.full(p.shape, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(order.size, 0, -1)), 1)
+    return adjusted
+
+
+def contrast(tasks: Sequence[Sequence[Moments]], weights: Sequence[float]) -> tuple[float, float, float]:
+    """A weighted sum of arms' means, averaged over tasks: its value, standard error and Welch's degrees of freedom.
+
+    Weights (1, -1) give a difference of means, (1, -1, -1, 1) a difference of differences; NaN where an arm has fewer
+    than 2 values or none varies.
+    """
+    scale = np.asarray(weights, float) / len(tasks)
+    mean, std, n = (
+        np.array([[getattr(a, name) for a in arms] for arms in tasks], float) for name in ("mean", "std", "n")
+    )
+    if (n < 2).any() or np.isnan([mean, std]).any() or not std.any():
+        return float((mean * scale).sum()), float("nan"), float("nan")
+    parts = scale**2 * std**2 / n
+    freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
+    return float((mean * scale).sum()), float(np.sqrt(parts.sum())), float(freedom)
+
+
+def deviations(values: np.ndarray) -> np.ndarray:
+    """How far each value is from its arm's median, along axis 1 of (draws, runs) or along (runs,)."""
+    axis = min(values.ndim - 1, 1)
+    return abs(values - np.median(values, axis=axis, keepdims=True))
+
+
+def spread_p(tasks: Sequence[Arms]) -> float:
+    """p that the first of two arms spreads more: Brown and Forsythe's test, one-sided, tasks combined by Stouffer.
+
+    Tasks where it cannot be done (see `brown_forsythe`) do not count; NaN if none is left.
+    """
+    both = [brown_forsythe(a, b) for a, b in tasks]
+    more = [deviations(a).mean() > deviations(b).mean() for a, b in tasks]
+    sided = [p / 2 if first else 1 - p / 2 for p, first in zip(both, more, strict=True) if p == p]
+    return float(stats.combine_pvalues(sided, method="stouffer").pvalue) if sided else float("nan")
+
+
+def permutation_p(tasks: Sequence[Arms], statistic: Statistic, *, num_draws: int = 9_999, seed: int) -> float:
+    """p that `statistic` is this large when every task's runs are dealt out to its arms at random, (1 + hits) / (1 + draws)."""
+    rng = np.random.default_rng(seed)
+    dealt = []
+    for arms in tasks:
+        pool, ends = np.concatenate(arms), np.cumsum([len(a) for a in arms])[:-1]
+        order = rng.permuted(np.tile(np.arange(len(pool)), (num_draws, 1)), axis=1)
+        dealt.append(np.split(pool[order], ends, axis=1))
+    hits = statistic(dealt) >= value_of(tasks, statistic) - 1e-9  # equal but for rounding
+    return float((1 + hits.sum()) / (1 + num_draws))
+
+
+def value_of(tasks: Sequence[Arms], statistic: Statistic) -> float:
+    """The statistic of the runs as they are."""
+    return float(statistic([[arm[None] for arm in arms] for arms in tasks])[0])
+
+
+def resampled(
+    tasks: Sequence[Arms], statistic: Statistic, *, n: int = 0, num_draws: int = 2_000, seed: int
+) -> np.ndarray:
+    """The statistic of `n` runs an arm drawn with replacement (0: as many as there are), again and again: (draws,)."""
+    rng = np.random.default_rng(seed)
+    return statistic([[arm[rng.integers(len(arm), size=(num_draws, n or len(arm)))] for arm in arms] for arms in tasks])
+
+
+def seeds_needed(
+    tasks: Sequence[Arms], statistic: Statistic, *, level: float, power: float = 0.8, seed: int
+) -> int | None:
+    """Runs an arm with which a share `power` of resampled studies tells the statistic from 0; 1001: more than 1,000.
+
+    A study tells when the statistic is further from 0, on the stored runs' side, than the normal quantile of `level`
+    times its own deviation. The stored runs stand for all that there could be: a rough guide, to a third or so. None: fewer
+    than 3 runs in an arm, or a statistic of 0 or without variation.
+    """
+    side = np.sign(np.round(value_of(tasks, statistic), 9))
+    if side == 0 or min(len(arm) for arms in tasks for arm in arms) < 3:
+        return None
+    if not resampled(tasks, statistic, num_draws=200, seed=seed).std() > 0:
+        return None
+
+    def tells(n: int) -> bool:
+        drawn = side * resampled(tasks, statistic, n=n, num_draws=500, seed=seed)
+        return bool(np.mean(drawn > stats.norm.isf(level) * drawn.std()) >= power)
+
+    place = bisect_left(SEED_COUNTS, True, key=tells)  # power grows with n
+    return (*SEED_COUNTS, 1001)[place]

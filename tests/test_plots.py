@@ -285,3 +285,45 @@ def test_mrpc_is_selected_on_accuracy_and_reported_in_f1(score: str, metric: str
     ax = one_axis()
     plots.expected_curve(make_runs("mrpc-1k").assign(metric="f1"), ax, score=score, seed=0)
     assert ax.get_ylabel().endswith(metric)
+
+
+def make_effects() -> pd.DataFrame:
+    """Three claims in points and one in percent; the second says that a difference is small, and the third has no interval."""
+    rows = [
+        ("a", "holds", 2.0, 1.0, 3.0, "points", 0.0, np.inf),
+        ("b", "does not hold", -4.0, -5.0, -3.0, "points", -1.0, 1.0),
+        ("c", "too few runs to tell", 0.5, np.nan, np.nan, "points", -np.inf, 1.0),
+        ("d", "holds", 20.0, 10.0, 30.0, "%", 0.0, np.inf),
+    ]
+    return pd.DataFrame(rows, columns=["name", "verdict", "effect", "low", "high", "unit", "least", "most"])
+
+
+def test_claims_are_drawn_by_unit_and_verdict() -> None:
+    effects = make_effects()
+    figure, axes = plots.claim_grid(effects)
+    assert list(axes) == ["points", "%"]
+    for unit, ax in axes.items():
+        plots.claim_forest(effects[effects.unit == unit], ax)
+    points = axes["points"]
+    drawn = {
+        bar.get_label(): bar.lines[0].get_xydata().tolist()
+        for bar in points.containers
+        if "laim" not in bar.get_label()
+    }
+    assert drawn == {"holds": [[2, 0]], "does not hold": [[-4, 1]], "too few runs to tell": [[0.5, 2]]}
+    intervals = [bar.lines[2][0].get_segments()[0][:, 0].tolist() for bar in points.containers[:3]]
+    assert intervals == [[1, 3], [-5, -3], [0.5, 0.5]]
+    edge = points.get_xlim()[1]
+    claimed = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in points.patches]
+    assert np.allclose(claimed, [(0, edge), (-1, 1), (-edge, 1)]) and edge > 5
+    assert [label.get_text() for label in points.get_yticklabels()] == ["a", "b", "c"] and points.yaxis_inverted()
+    render(points)
+    said = [text.get_text() for text in figure.legends[0].texts]
+    assert said == ["holds", "does not hold", "too few runs to tell", "As claimed"]
+
+
+def test_without_effects_the_figure_says_so() -> None:
+    figure, axes = plots.claim_grid(make_effects().iloc[:0])
+    (ax,) = axes.values()
+    assert texts(plots.claim_forest(make_effects().iloc[:0], ax)) == "not run"
+    render(ax)

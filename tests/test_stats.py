@@ -1,6 +1,6 @@
 """Statistics against enumeration, scipy and cases done by hand."""
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -11,9 +11,15 @@ from fewft.stats import (
     Moments,
     bootstrap_interval,
     brown_forsythe,
+    contrast,
     expected_performance,
+    holm,
+    permutation_p,
+    seeds_needed,
     share_interval,
+    spread_p,
     t_test,
+    value_of,
     welch,
 )
 
@@ -133,3 +139,77 @@ def test_t_test_needs_only_moments() -> None:
             assert t_test(first, second, alternative=alternative, equal_var=equal) == pytest.approx(expected)
     assert Moments.of([0.1, 0.1, 0.1]).std == 0 and np.isnan(t_test(Moments.of([0.1] * 3), Moments.of([0.2] * 3)))
     assert np.isnan(t_test(first, Moments.of([1.0]))) and np.isnan(t_test(first, Moments.of([1.0, np.nan])))
+
+
+# --- many tasks, many claims --------------------------------------------------------------------------------------
+def mean_difference(tasks) -> np.ndarray:
+    return np.mean([a.mean(axis=1) - b.mean(axis=1) for a, b in tasks], axis=0)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, np.nan, 0.5]) == pytest.approx([0.04, 0.09, 0.09, np.nan, 0.5], nan_ok=True)
+    assert holm([0.6, 0.7]).tolist() == [1.0, 1.0]  # 2 x 0.6 is cut, and the second is no smaller
+    assert holm([]).size == 0 and np.isnan(holm([np.nan])).all()
+
+
+def test_permutation_p_is_the_share_of_all_labellings() -> None:
+    tasks = [(np.array([5.0, 3.0, 9.0]), np.array([1.0, 4.0])), (np.array([2.0, 6.0]), np.array([1.0, 3.0]))]
+    gains = []
+    for a, b in tasks:  # of every way to deal the values out to two arms
+        pool = np.concatenate([a, b])
+        picks = combinations(range(len(pool)), len(a))
+        gains.append([pool[list(p)].mean() - np.delete(pool, list(p)).mean() for p in picks])
+    every = np.add.outer(*gains).ravel() / 2
+    exact = np.mean(every >= value_of(tasks, mean_difference) - 1e-9)
+    assert 0.05 < exact < 0.2
+    assert permutation_p(tasks, mean_difference, num_draws=40_000, seed=0) == pytest.approx(exact, abs=0.006)
+
+
+def test_permutation_p_of_three_against_three_cannot_be_small() -> None:
+    apart = [(np.array([7.0, 8.0, 9.0]), np.array([1.0, 2.0, 3.0]))]
+    assert permutation_p(apart, mean_difference, seed=0) == pytest.approx(1 / 20, abs=0.01)
+    assert permutation_p([apart[0][::-1]], mean_difference, seed=0) == 1.0
+
+
+def test_a_contrast_of_one_task_is_welchs_test() -> None:
+    a, b = [1.0, 2.0, 4.0, 9.0], [0.0, 1.0, 1.5]
+    value, error, freedom = contrast([[Moments.of(a), Moments.of(b)]], (1, -1))
+    known = scipy_stats.ttest_ind(a, b, equal_var=False)
+    assert (value / error, freedom) == pytest.approx((known.statistic, known.df))
+
+
+def test_a_contrast_averages_over_tasks() -> None:
+    first, second = [Moments(5, 1, 4), Moments(3, 1, 4)], [Moments(1, 2, 4), Moments(3, 2, 4)]
+    value, error, _ = contrast([first, second], (1, -1))
+    assert (value, error) == pytest.approx((0.0, np.sqrt((1 + 1 + 4 + 4) / 4) / 2))
+    assert contrast([[Moments(5, 0, 4), Moments(3, 0, 4)]], (1, -1))[0] == 2
+    assert np.isnan(contrast([[Moments(5, 0, 4), Moments(3, 0, 4)]], (1, -1))[1:]).all()
+    assert np.isnan(contrast([[Moments(5, 1, 1), Moments(3, 1, 4)]], (1, -1))[1:]).all()
+
+
+def test_spread_p_is_one_sided_and_combines_tasks() -> None:
+    wide, narrow = np.array([0.0, 10.0, 20.0, 28.0]), np.array([4.0, 5.0, 6.0, 7.5])
+    half = brown_forsythe(wide, narrow) / 2
+    assert spread_p([(wide, narrow)]) == pytest.approx(half)
+    assert spread_p([(narrow, wide)]) == pytest.approx(1 - half)
+    z = scipy_stats.norm.isf(half) * np.sqrt(2)  # Stouffer
+    assert spread_p([(wide, narrow)] * 2) == pytest.approx(scipy_stats.norm.sf(z))
+    assert spread_p([(wide, narrow), (wide[:2], narrow)]) == pytest.approx(half)  # cannot be tested: does not count
+    assert np.isnan(spread_p([(wide[:2], narrow)]))
+
+
+def test_seeds_needed_are_few_for_large_effects_and_many_for_small_ones() -> None:
+    noise = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])  # deviation sqrt(2) when drawn from
+    shifted = {size: [(noise + size, noise)] for size in (0.0, 0.1, 1.0, 10.0)}
+    found = {size: seeds_needed(tasks, mean_difference, level=0.05, seed=0) for size, tasks in shifted.items()}
+    assert found[0.0] is None and found[10.0] == 3 and found[0.1] == 1001
+    exact = 2 * 2 * (scipy_stats.norm.isf(0.05) + scipy_stats.norm.isf(0.2)) ** 2  # sigma 2 variances, effect 1
+    assert exact / 1.5 < found[1.0] < exact * 1.5
+    turned = seeds_needed([shifted[1.0][0][::-1]], mean_difference, level=0.05, seed=0)
+    assert exact / 1.5 < turned < exact * 1.5
+    assert found[1.0] < seeds_needed(shifted[1.0], mean_difference, level=0.001, seed=0)
+
+
+def test_seeds_needed_cannot_be_said_from_two_runs_or_without_variation() -> None:
+    assert seeds_needed([(np.array([1.0, 2.0]), np.array([5.0, 6.0]))], mean_difference, level=0.05, seed=0) is None
+    assert seeds_needed([(np.ones(5), np.zeros(5))], mean_difference, level=0.05, seed=0) is None

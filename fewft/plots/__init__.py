@@ -4,6 +4,7 @@ An axis without runs says "not run", one with fewer runs an arm than `expected_n
 or have no score are counted above it.
 """
 
+from fewft.plots.claims import claim_forest, claim_grid
 from fewft.plots.layers import layer_boxes
 from fewft.plots.look import (
     ARMS,
@@ -26,7 +27,7 @@ from fewft.plots.weights import block_grid, blocks_of, distance_curves, distance
 
 __all__ = [
     "ARMS", "COLORS", "CONTESTANTS", "METRIC_LABELS", "SCORES", "TASK_LABELS", "BookFigure", "apply_style", "arm",
-    "bias_ratio", "block_grid", "blocks_of", "distance_curves", "distance_frame", "expected_curve", "grid",
-    "layer_boxes", "legend", "longer_curve", "loss_band", "performance_box", "seed_matrix", "seed_scores",
-    "seed_spread", "spreads", "stability_map", "step_bars", "tracked",
+    "bias_ratio", "block_grid", "blocks_of", "claim_forest", "claim_grid", "distance_curves", "distance_frame",
+    "expected_curve", "grid", "layer_boxes", "legend", "longer_curve", "loss_band", "performance_box",
+    "seed_matrix", "seed_scores", "seed_spread", "spreads", "stability_map", "step_bars", "tracked",
 ]  # fmt: skip

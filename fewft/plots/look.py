@@ -22,7 +22,7 @@ COLORS = {  # a recipe has one colour in the whole book: Okabe and Ito's, told a
     "Mixout": "#8C6D1F", "Pre-trained WD": "#7F7F7F", "WD": "#B0B0B0",
 }  # fmt: skip
 GREY = "#555555"
-REFERENCES = ("Majority baseline", "Chosen rate", "torch.mm alone")  # last in a legend
+REFERENCES = ("Majority baseline", "Chosen rate", "torch.mm alone", "As claimed")  # last in a legend
 _GLUE = {t.lower().replace("-", ""): t for t in ("RTE", "MRPC", "STS-B", "CoLA", "SST-2", "QNLI", "QQP", "MNLI")}
 TASK_LABELS = _GLUE | {f"{task}-1k": f"{label} (1k)" for task, label in _GLUE.items()}
 TASK_LABELS |= {f"bundled:{t}": t.capitalize() for t in ("entailment", "paraphrase", "similarity", "acceptability")}
