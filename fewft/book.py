@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 VERSIONS = ("torch", "transformers", "numpy", "pandas", "scipy", "matplotlib", "jupyter-book", "papermill")
 RESOURCE = re.compile(r'<(?:script|img|iframe|source|video|link)\b[^>]*?(?:src|href)="((?:https?:)?//[^"]+)"')
 GLUED = re.compile(r"\{glue:text\}`(\w+)`")
+TOGETHER = re.compile(r"(?<=\d) (±|of) (?=\d)")  # no line ends within "72.6 ± 1.6" or "3 of 20"
 STYLE_RESOURCE = re.compile(r"""(?:url\(|@import )["']?((?:https?:)?//[^)"';]+)""")
 
 
@@ -230,7 +231,8 @@ def show_table(frame: "pd.DataFrame", *, name: str, caption: str) -> Table:
 def _cell(value: object) -> str:
     if value is None or value != value:  # NaN and NaT
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
+    text = f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
+    return re.sub(TOGETHER, "\u00a0\\1\u00a0", text)
 
 
 def glue(key: str, value: Any) -> None:
