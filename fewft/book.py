@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 VERSIONS = ("torch", "transformers", "numpy", "pandas", "scipy", "matplotlib", "jupyter-book", "papermill")
 RESOURCE = re.compile(r'<(?:script|img|iframe|source|video|link)\b[^>]*?(?:src|href)="((?:https?:)?//[^"]+)"')
 GLUED = re.compile(r"\{glue:text\}`(\w+)`")
+TOGETHER = re.compile(r"(?<=\d) (±|of) (?=\d)")  # no line ends within "72.6 ± 1.6" or "3 of 20"
 STYLE_RESOURCE = re.compile(r"""(?:url\(|@import )["']?((?:https?:)?//[^)"';]+)""")
 
 
@@ -245,7 +246,7 @@ def _cell(value: object) -> str:
     if value is None or value != value:  # NaN and NaT
         return "–"
     text = f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
-    return re.sub(r"(?<=\d) (of|±) (?=\d)", "\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", text)  # narrow columns
+    return re.sub(TOGETHER, "\u00a0\\1\u00a0", text)
 
 
 def glue(key: str, value: Any) -> None:

@@ -5,9 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from fewft import paper
 from fewft.config import RunConfig
-from fewft.designs import Request, best, longer_cells, method_grids, reinit_cells, search_runs
+from fewft.designs import Request, best, longer_cells, method_grids, model_changes, reinit_cells, search_runs
 from fewft.experiments import Experiment
 
 STANDARD, REINIT = "Standard", "Re-init"
@@ -74,7 +73,7 @@ def other_model(ask: Request, task: str, name: str) -> Recipes:
     """
     if name not in ask.study.other_models:
         return {}
-    changes = {"model": ask.study.other_models[name], **paper.model_settings(name, task)}
+    changes = model_changes(ask.study, name, task)
     counts = (-1, *ask.study.grid("reinit_layers"))
     cells = {n: ask.cell(task, ask.count("other_models"), reinit_layers=n, **changes) for n in counts}
     standard = cells.pop(-1)

@@ -14,7 +14,8 @@ NO_TASK = ("",)  # a panel without a name and without runs, which says "not run"
 def figure_tasks(runs: Experiment, number: int) -> tuple[str, ...]:
     """The tasks of one of the paper's figures, among those of an experiment; NO_TASK where the study has none.
 
-    Where a study has no GLUE task, its own take the places of RTE, MRPC, STS-B and CoLA, in its order.
+    Where a study has no GLUE task, its own take the places of RTE, MRPC, STS-B and CoLA, in its order; Figure 8 then shows
+    the first half of them, Figure 14 the others.
 
     Args:
         number: 5 to 8 or 13 to 18.
@@ -22,14 +23,14 @@ def figure_tasks(runs: Experiment, number: int) -> tuple[str, ...]:
     Paper: Figures 5 to 8 and 13 to 18.
     """
     study, every = runs.study.tasks, runs.study.all_tasks
-    glue = any(_base(task) in SMALL for task in every)
+    glue, half = any(_base(task) in SMALL for task in every), -(-len(every) // 2)
     places: dict[int, Sequence[str]] = {
         5: study[:2],
         6: study[:2],
         7: study[:1],
-        8: [f"{task}-1k" for task in SMALL] if glue else study,
+        8: [f"{task}-1k" for task in SMALL] if glue else every[:half],
         13: [task for task in every if task not in study[:2]],
-        14: [f"{task}-1k" for task in LARGE],
+        14: [f"{task}-1k" for task in LARGE] if glue else every[half:],
     }
     for place, name in enumerate(SMALL):
         places[15 + place] = [task for task in study if _base(task) == name] if glue else study[place : place + 1]

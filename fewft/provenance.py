@@ -7,12 +7,11 @@ import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from fewft.config import CORE_VERSION, RunConfig, UsageError
-from fewft.experiments import Experiment
 from fewft.tables import NOT_RUN, where_words
 
 OUTCOMES = (
@@ -72,7 +71,7 @@ class Behind:
         return {"text/markdown": self.markdown, "text/html": self.html, "text/plain": self.markdown}
 
 
-def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str] = ()) -> Behind:
+def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str] = (), command: str = "") -> Behind:
     """The runs behind a figure or table: how many, their ids, their data to download, the command that repeats them.
 
     Args:
@@ -80,6 +79,7 @@ def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str]
         study: name or TOML file, for the command.
         drawn: exactly the runs that are in it.
         series: columns with lists that the figure draws, such as `train_loss`.
+        command: does these runs again; empty: `fewft run` with that file.
     """
     ids = list(dict.fromkeys(drawn["run_id"])) if len(drawn) else []
     if not ids:
@@ -87,7 +87,7 @@ def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str]
     name, warning = f"{label}.csv", outdated(drawn)
     data = base64.b64encode(runs_csv(drawn, series).encode()).decode()
     link = f'<a download="{name}" href="data:text/csv;base64,{data}">{name}</a>'
-    command = f"fewft run {study} --runs {name} --results again"
+    command = command or f"fewft run {study} --runs {name} --results again"
     count = f"{len(ids)} run{'s' * (len(ids) > 1)}"
     inside = f"These runs, and no others, again, into a folder of their own: `{command}`. Their ids: {', '.join(ids)}."
     fold = [f"~~~~{{dropdown}} {count} behind it: data, command, ids", ":class-container: fewft-behind", ""]
@@ -105,9 +105,17 @@ def outdated(drawn: pd.DataFrame) -> str:
     return f"*Made with older training code: {', '.join(said)} of {old.sum()} runs; today's is version {CORE_VERSION}.*"
 
 
-def run_words(*experiments: Experiment) -> dict[str, str]:
+class Stored(Protocol):
+    """What was asked for, and what of it is stored: an Experiment, or a Comparison of one's own data."""
+
+    configs: list[RunConfig]
+    frame: pd.DataFrame
+    pending: int
+
+
+def run_words(*experiments: Stored) -> dict[str, str]:
     """What a notebook's runs are, in words to glue: n of N, when, where, and how long they took together."""
-    stored = pd.concat([e.frame for e in experiments if len(e.frame)] or [experiments[0].frame])
+    stored = pd.concat([e.frame for e in experiments if len(e.frame)] or [pd.DataFrame()])
     wanted = {c.run_id for e in experiments for c in e.configs}
     pending = sum(e.pending for e in experiments)
     said = {"where_said": where_words(stored), "when_said": NOT_RUN, "hours_said": NOT_RUN}

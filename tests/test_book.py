@@ -137,6 +137,12 @@ def test_show_table_shows_a_named_index_only() -> None:
     assert "RTE" not in show_table(frame.rename_axis(None), name="tbl-x-a", caption="A.").markdown
 
 
+def test_show_table_keeps_numbers_that_belong_together_on_one_line() -> None:
+    frame = pd.DataFrame({"Ours": ["**72.6 ± 1.6**", "one of two"], "n": ["3 of 20", "–"]})
+    text = show_table(frame, name="tbl-x-a", caption="A.").markdown
+    assert "| **72.6\u00a0±\u00a01.6** | 3\u00a0of\u00a020 |" in text and "| one of two | – |" in text
+
+
 # --- the notebooks' rules -----------------------------------------------------------------------------------------
 def faults(folder: Path) -> list[str]:
     """What is wrong with the notebooks in a folder, one line a fault."""

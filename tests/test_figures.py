@@ -49,7 +49,10 @@ def test_a_study_of_1k_tasks_has_them_in_place_of_the_whole(loaded: Callable[...
 
 def test_other_tasks_take_the_places_in_their_order(loaded: Callable[..., Experiment]) -> None:
     runs = loaded(OWN)
-    assert figures.figure_tasks(runs, 8) == tuple(OWN) and figures.figure_tasks(runs, 14) == NO_TASK
+    assert (figures.figure_tasks(runs, 8), figures.figure_tasks(runs, 14)) == (tuple(OWN[:2]), tuple(OWN[2:]))
+    assert (
+        figures.figure_tasks(loaded(OWN[:1]), 8) == (OWN[0],) and figures.figure_tasks(loaded(OWN[:1]), 14) == NO_TASK
+    )
     assert [figures.figure_tasks(runs, n) for n in (15, 16, 17, 18)] == [(task,) for task in OWN]
     assert figures.figure_tasks(loaded(OWN[:1]), 16) == figures.figure_tasks(loaded(OWN[:1]), 13) == NO_TASK
 

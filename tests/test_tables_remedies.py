@@ -1,5 +1,6 @@
 """Tables and sentences of Re-init and Longer on stored runs that nobody trained."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,11 @@ def test_the_table_of_steps_tells_what_was_not_run(loaded: Callable[..., Experim
     table = tables.step_table(part, TASKS).set_index("Task")
     assert table.loc["RTE (1k)"].tolist() == ["200, 400", "too few runs", "too few runs", "not run"]
     assert table.loc["CoLA (1k)"].tolist() == ["200, 400", "not run", "not run", "not run"]
+    study = dataclasses.replace(part.study, grids={"max_steps": (50,), "reinit_layers": (1, 2)})
+    ask = dataclasses.replace(part.ask, study=study)
+    short = Experiment(study, TASKS, 1, experiments.plan(study, "longer").configs, part.frame, ask)
+    said = ["RTE (1k)", "–", "none above 3 epochs", "too few runs", "not run"]
+    assert tables.step_table(short, TASKS).iloc[0].tolist() == said
     assert tables.step_table(part, ()).to_dict("list") == {"Task": ["not run"]}
 
 

@@ -138,7 +138,7 @@ def _steps_said(runs: Experiment, task: str, layers: int) -> str:
         return str(chosen)
     wanted = {c.run_id for c in runs.configs if (c.task, c.reinit_layers) == (task, layers) and c.max_steps}
     if not wanted:
-        return "none above three epochs"
+        return f"none above {runs.epochs:g} epochs"
     return UNDECIDED if wanted & set(runs.frame.get("run_id", [])) else NOT_RUN
 
 
