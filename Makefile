@@ -9,9 +9,9 @@ book: $(SETUP)  ## draw the book from the stored runs: _book/_build/html/index.h
 	$(BIN)/fewft build
 
 demo: $(SETUP)  ## train the demo study from nothing and draw its book: _book-demo/_build/html/index.html
-	rm -rf results/demo results/demo.parquet
-	$(BIN)/fewft run demo
-	$(BIN)/fewft build -p study demo --out _book-demo
+	rm -rf _demo && mkdir _demo && cp results/datasets.csv _demo/
+	$(BIN)/fewft run demo --results _demo
+	$(BIN)/fewft build -p study demo -p results _demo --out _book-demo
 
 test: $(SETUP) lint  ## check the code behind it
 	$(BIN)/pytest
@@ -24,7 +24,7 @@ lint: $(SETUP)
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf .venv _book _book-demo *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv _book _book-demo _demo *.egg-info .pytest_cache .ruff_cache
 
 $(SETUP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
