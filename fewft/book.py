@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 VERSIONS = ("torch", "transformers", "numpy", "pandas", "scipy", "matplotlib", "jupyter-book", "papermill")
 RESOURCE = re.compile(r'<(?:script|img|iframe|source|video|link)\b[^>]*?(?:src|href)="((?:https?:)?//[^"]+)"')
 GLUED = re.compile(r"\{glue:text\}`(\w+)`")
-TOGETHER = re.compile(r"(?<=\d) (±|of) (?=\d)")  # no line ends within "72.6 ± 1.6" or "3 of 20"
+TOGETHER = re.compile(r"(?<=\d) (±|of) (?=\d)|(?<=\w) (\(1k\))")  # no line ends within "72.6 ± 1.6" or "RTE (1k)"
 STYLE_RESOURCE = re.compile(r"""(?:url\(|@import )["']?((?:https?:)?//[^)"';]+)""")
 
 
@@ -246,7 +246,7 @@ def _cell(value: object) -> str:
     if value is None or value != value:  # NaN and NaT
         return "–"
     text = f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
-    return re.sub(TOGETHER, "\u00a0\\1\u00a0", text)
+    return re.sub(TOGETHER, lambda found: found[0].replace(" ", "\u00a0"), text)
 
 
 def glue(key: str, value: Any) -> None:

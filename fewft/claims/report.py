@@ -24,8 +24,8 @@ def findings(judged: Sequence[Judged]) -> dict[str, str]:
     found = counts(judged)
     said = {f"claims_{key}": str(found[verdict]) for key, verdict in zip(KEYS, VERDICTS, strict=True)}
     for key, verdict in zip(KEYS[:2], VERDICTS, strict=False):
-        names = [j.claim.name for j in judged if j.verdict == verdict]
-        said[f"claims_{key}_said"] = ", ".join(names) if names else "none"
+        texts = [j.claim.text.rstrip(".") for j in judged if j.verdict == verdict]
+        said[f"claims_{key}_said"] = "; ".join(texts) or "none"
     return said | {
         "claims_total": str(len(judged)),
         "claims_tested": str(sum(j.adjusted == j.adjusted for j in judged)),
