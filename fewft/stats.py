@@ -69,18 +69,6 @@ def share_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float
     return float(interval.low), float(interval.high)
 
 
-def bootstrap_interval(
-    values: ArrayLike, *, seed: int, statistic: Callable = np.mean, level: float = 0.95, num_draws: int = 10_000
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of `statistic(draws, axis=1)`; NaN for fewer than 2 values."""
-    values = np.asarray(values, float)
-    if values.size < 2 or np.isnan(values).any():
-        return _NAN_INTERVAL
-    draws = np.random.default_rng(seed).choice(values, size=(num_draws, values.size))
-    low, high = np.quantile(statistic(draws, axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def brown_forsythe(a: ArrayLike, b: ArrayLike) -> float:
     """p of the test that two samples spread equally (Levene's test around the median).
 

@@ -9,7 +9,6 @@ from scipy import stats as scipy_stats
 from fewft.config import UsageError
 from fewft.stats import (
     Moments,
-    bootstrap_interval,
     brown_forsythe,
     contrast,
     expected_performance,
@@ -87,19 +86,6 @@ def test_share_interval_matches_the_closed_forms_at_the_ends() -> None:
     assert np.isnan(share_interval(0, 0)).all()
     with pytest.raises(UsageError, match="hits: 4"):
         share_interval(4, 3)
-
-
-def test_bootstrap_interval() -> None:
-    values = np.random.default_rng(0).normal(5, 2, size=400)
-    low, high = bootstrap_interval(values, seed=0)
-    half = 1.96 * values.std() / 20  # the normal approximation, good at n = 400
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
-    assert (low, high) == bootstrap_interval(values, seed=0)
-    assert (low, high) != bootstrap_interval(values, seed=1)
-    assert bootstrap_interval([0.0, 1.0], seed=0, statistic=np.max) == (0.0, 1.0)
-    assert bootstrap_interval([2.0, 2.0], seed=0) == (2.0, 2.0)
-    assert np.isnan(bootstrap_interval([1.0], seed=0)).all()
-    assert np.isnan(bootstrap_interval([1.0, np.nan, 2.0], seed=0)).all()
 
 
 def test_brown_forsythe() -> None:
