@@ -215,8 +215,8 @@ def _run_table(folder: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table that is numbered and captioned in the book, and plain HTML in a notebook."""
+class Shown:
+    """What a cell shows as Markdown in the book, a numbered table for example, and as plain HTML in a notebook."""
 
     markdown: str
     html: str
@@ -225,7 +225,7 @@ class Table:
         return {"text/markdown": self.markdown, "text/html": self.html, "text/plain": self.markdown}
 
 
-def show_table(frame: "pd.DataFrame", *, name: str, caption: str) -> Table:
+def show_table(frame: "pd.DataFrame", *, name: str, caption: str) -> Shown:
     """Show a frame as a numbered table; end a cell with it.
 
     Args:
@@ -239,7 +239,7 @@ def show_table(frame: "pd.DataFrame", *, name: str, caption: str) -> Table:
     rows.insert(1, ["---:" if right else ":---" for right in number])
     lines = [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
     html = shown.to_html(index=False, na_rep="–", float_format="{:.3f}".format) + f"\n<p>{caption}</p>"
-    return Table("\n".join([f"~~~{{table}} {caption}", f":name: {name}", "", *lines, "~~~"]), html)
+    return Shown("\n".join([f"~~~{{table}} {caption}", f":name: {name}", "", *lines, "~~~"]), html)
 
 
 def _cell(value: object) -> str:

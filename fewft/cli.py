@@ -221,9 +221,23 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--rate", type=float, default=0.0, help="FLOP/s to count hours with (default: measured)")
         if name == "run":
             _add_run(sub)
-    claims = commands.add_parser(
-        "claims", help="Test the paper's claims on stored runs; 1 when a verdict is not --expect's."
+    _add_claims(
+        commands.add_parser(
+            "claims", help="Test the paper's claims on stored runs; 1 when a verdict is not --expect's."
+        )
     )
+    _add_verify(command("verify", _verify, "Train some stored runs again and compare; 1 when one differs."))
+    _add_merge(
+        commands.add_parser("merge", help="Add the runs of other Parquet files to the first; 1 when two differ.")
+    )
+    command("data", _data, "Store the counts and majority baselines of the data sets (Table 3).")
+    yours_options.add_options(commands.add_parser("yours", help="Compare the paper's recipes on a file of your own."))
+    _add_build(commands.add_parser("build", help="Execute the notebooks and build the book."))
+    _add_bench(commands.add_parser("bench", help="Measure our speed beside transformers.Trainer's."))
+    return parser
+
+
+def _add_claims(claims: argparse.ArgumentParser) -> None:
     claims.set_defaults(command=_claims)
     for name, default, about in (
         ("study", "", "a name in studies/, or a TOML file"),
@@ -232,13 +246,9 @@ def _parser() -> argparse.ArgumentParser:
         ("--results", "results", "folder of the stored runs (default: results)"),
     ):
         claims.add_argument(name, default=default, help=about)
-    _add_verify(command("verify", _verify, "Train some stored runs again and compare; 1 when one differs."))
-    _add_merge(
-        commands.add_parser("merge", help="Add the runs of other Parquet files to the first; 1 when two differ.")
-    )
-    command("data", _data, "Store the counts and majority baselines of the data sets (Table 3).")
-    yours_options.add_options(commands.add_parser("yours", help="Compare the paper's recipes on a file of your own."))
-    build = commands.add_parser("build", help="Execute the notebooks and build the book.")
+
+
+def _add_build(build: argparse.ArgumentParser) -> None:
     build.set_defaults(command=_build)
     build.add_argument(
         "-p", dest="parameters", action="append", nargs=2, metavar=("NAME", "VALUE"), default=[],
@@ -246,8 +256,6 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     build.add_argument("--jobs", type=int, default=2, help="notebooks at a time (default: 2)")
     build.add_argument("--out", default="", help="folder of the book (default: _book)")
-    _add_bench(commands.add_parser("bench", help="Measure our speed beside transformers.Trainer's."))
-    return parser
 
 
 def _add_verify(verify: argparse.ArgumentParser) -> None:

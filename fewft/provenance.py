@@ -5,12 +5,12 @@ import csv
 import dataclasses
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
+from fewft.book import Shown
 from fewft.config import CORE_VERSION, RunConfig, UsageError
 from fewft.tables import NOT_RUN, where_words
 
@@ -60,19 +60,8 @@ def _run(path: Path | str, line: int, row: dict[str, Any]) -> RunConfig:
     return config
 
 
-@dataclass(frozen=True)
-class Behind:
-    """A fold below a figure or table, for the book and for a notebook."""
-
-    markdown: str
-    html: str
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/markdown": self.markdown, "text/html": self.html, "text/plain": self.markdown}
-
-
-def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str] = (), command: str = "") -> Behind:
-    """The runs behind a figure or table: how many, their ids, their data to download, the command that repeats them.
+def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str] = (), command: str = "") -> Shown:
+    """A fold with the runs behind a figure or table: how many, their ids, their data to download, the command that repeats them.
 
     Args:
         label: of the figure or table, `fig-2`; the name of the file.
@@ -83,7 +72,7 @@ def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str]
     """
     ids = list(dict.fromkeys(drawn["run_id"])) if len(drawn) else []
     if not ids:
-        return Behind(f"*{label}: no run of this study is behind it.*", f"<p>{label}: no run is behind it.</p>")
+        return Shown(f"*{label}: no run of this study is behind it.*", f"<p>{label}: no run is behind it.</p>")
     name, warning = f"{label}.csv", outdated(drawn)
     data = base64.b64encode(runs_csv(drawn, series).encode()).decode()
     link = f'<a download="{name}" href="data:text/csv;base64,{data}">{name}</a>'
@@ -93,7 +82,7 @@ def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str]
     fold = [f"~~~~{{dropdown}} {count} behind it: data, command, ids", ":class-container: fewft-behind", ""]
     fold += ["```{raw} html", f"<p>Data: {link}</p>", "```", "", inside, "~~~~"]
     page = f"<details><summary>{count} behind it</summary><p>Data: {link}</p><p>{html.escape(inside)}</p></details>"
-    return Behind("\n".join([*([warning, ""] if warning else []), *fold]), f"<p>{html.escape(warning)}</p>{page}")
+    return Shown("\n".join([*([warning, ""] if warning else []), *fold]), f"<p>{html.escape(warning)}</p>{page}")
 
 
 def outdated(drawn: pd.DataFrame) -> str:

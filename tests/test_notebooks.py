@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 
-from fewft.book import Table, notebook_parameters
+from fewft.book import Shown, notebook_parameters
 from fewft.plots import BookFigure
 
 ROOT = Path(__file__).parents[1]
@@ -50,8 +50,8 @@ def run(path: Path, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> dict[
             if isinstance(value, BookFigure):
                 value._repr_svg_()  # drawn for real: a warning is an error here
                 shown[cell["metadata"]["mystnb"]["figure"]["name"]] = value
-            elif isinstance(value, Table):
-                shown[re.search(r":name: (\S+)", value.markdown)[1]] = value.markdown  # type: ignore[index]
+            elif isinstance(value, Shown) and (name := re.search(r"^:name: (\S+)", value.markdown, re.MULTILINE)):
+                shown[name[1]] = value.markdown
     return shown
 
 
