@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.done
 
-.PHONY: book test demo bench lint clean
+.PHONY: book test demo bench faults lint clean
 
 book: $(SETUP)  ## draw the book from the stored runs: _book/_build/html/index.html
 	$(BIN)/fewft build
@@ -15,6 +15,9 @@ demo: $(SETUP)  ## train the demo study from nothing and draw its book: _book-de
 
 test: $(SETUP) lint  ## check the code behind it
 	$(BIN)/pytest
+
+faults: $(SETUP)  ## kill, fill, damage and mislead it at full length: the counts are printed
+	$(BIN)/pytest tests/faults --long
 
 bench: $(SETUP)  ## measure our speed beside transformers.Trainer's: benchmarks/cpu.md or gpu.md
 	$(BIN)/fewft bench

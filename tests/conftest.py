@@ -27,6 +27,35 @@ def as_toml(value: Any) -> str:
     return json.dumps(value)
 
 
+TALLY = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="tests/faults at full length, as `make faults` does")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TALLY] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.stash[TALLY]:
+        terminalreporter.section("faults")
+        terminalreporter.write("".join(f"{line}\n" for line in config.stash[TALLY]))
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether the campaigns in tests/faults run at full length."""
+    return request.config.getoption("--long")
+
+
+@pytest.fixture(scope="session")
+def tally(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Keeps a line of counts for the end of the output."""
+    return request.config.stash[TALLY].append
+
+
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
     """Let Ctrl-C be an exception also where the tests were started in the background, with it ignored."""
