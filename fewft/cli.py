@@ -98,14 +98,44 @@ def _run(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     study, store = _open(options)
-    records = store.records()
-    print(COUNTS, *lines_of(_wanted(study, options, records), store.finished()), sep="\n")
+    if options.repair:
+        _repair(study, store, options)
+    records, damaged = store.read()
+    finished = {run_id for run_id, record in records.items() if record["status"] != "failed"}
+    print(COUNTS, *lines_of(_wanted(study, options, records), finished), sep="\n")
     for status, count in sorted(Counter(r["status"] for r in records.values()).items()):
         print(f"{status}: {count}")
     failed = [r for r in records.values() if r["status"] == "failed"]
     for record in failed:
         print(f"  {record['run_id']} {record['task']}: {record['reason']}")
-    return 1 if failed else 0
+    for path, reason in damaged.items():
+        print(f"damaged: {path} ({reason}); `fewft status {options.study} --repair` sets it aside")
+    return 1 if failed or damaged else 0
+
+
+def _repair(study: studies.Study, store: ResultStore, options: argparse.Namespace) -> None:
+    """Set damaged files aside, and do their runs again as far as the study has them."""
+    from fewft.sweep import Done, sweep
+
+    found = store.repair()
+    for path, aside in found.aside.items():
+        print(f"damaged: {path} ({found.why[path]}), now {aside}")
+    if not found.aside:
+        return
+    kept = f"; {found.kept} runs of the Parquet file are whole and stay" if store.parquet in found.aside else ""
+    print(f"lost: {len(found.lost)} runs{kept}")
+
+    def do(configs: list[RunConfig]) -> list[Done]:
+        lost = [c for c in configs if c.run_id in found.lost]
+        return sweep(lost, store, workers=options.workers, device=options.device)
+
+    names = options.experiment or list(EXPERIMENTS)
+    experiments.run_all(study, names, store, do, tasks=options.tasks, seeds=options.seeds)
+    store.collect()
+    if others := sorted(found.lost - store.records().keys()):
+        print(f"in none of these experiments, so not done again: {', '.join(others)}")
+    if store.parquet in found.aside and not found.kept:
+        print(f"the Parquet file did not tell what it held: `fewft run {options.study}` does what is missing")
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -211,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, function, about in (
         ("plan", _plan, "Say which runs a study needs, which are stored, and what they cost."),
         ("run", _run, "Do the runs of a study that are missing, and collect them into one Parquet file."),
-        ("status", _status, "Say what is stored; 1 when a run failed."),
+        ("status", _status, "Say what is stored; 1 when a run failed or a file is damaged."),
     ):
         sub = command(name, function, about)
         sub.add_argument("study", help="a name in studies/, or a TOML file")
@@ -221,6 +251,10 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--rate", type=float, default=0.0, help="FLOP/s to count hours with (default: measured)")
         if name == "run":
             _add_run(sub)
+        if name == "status":
+            _add_machine(sub)
+            about = "set damaged files aside, and do their runs again"
+            sub.add_argument("--repair", action="store_true", help=about)
     _add_claims(
         commands.add_parser(
             "claims", help="Test the paper's claims on stored runs; 1 when a verdict is not --expect's."

@@ -1,5 +1,6 @@
 """A sweep's runs as Ray tasks, on this machine or on a cluster; the driver stores them as they come."""
 
+import faulthandler
 import logging
 import os
 import socket
@@ -13,12 +14,13 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, WorkerCras
 from fewft import processes, sweep, weights
 from fewft.config import RunConfig, UsageError, check_choice
 from fewft.results import ResultStore
+from fewft.schedule import Done, label
 
 MAX_RETRIES = 5  # of a run whose worker or node was lost
 PASSED_ON = ("FEWFT_GLUE_DIR", "FEWFT_CACHE")  # the same folders on every node
 LOCAL = {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
 
-Outcome = tuple[dict[str, Any], sweep.Done, bytes | None]  # a run's record, what to say of it, its encoder
+Outcome = tuple[dict[str, Any] | None, Done, bytes | None]  # a run's record, what to say of it, its encoder
 
 
 def pick_device(device: str, gpus: float, address: str) -> str:
@@ -57,9 +59,9 @@ class RayCluster:
         self.task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=MAX_RETRIES)(run_task)
         self.encoders: dict[str, ray.ObjectRef] = {}
 
-    def submit(self, config: RunConfig, keep: bool) -> Future[Outcome]:
+    def submit(self, config: RunConfig, keep: bool, *, limit: float, alone: bool) -> Future[Outcome]:
         """As `Executor`."""
-        return self.task.remote(config, self.device, keep, self._encoder(config)).future()
+        return self.task.remote(config, self.device, keep, self._encoder(config), limit).future()
 
     def _encoder(self, config: RunConfig) -> ray.ObjectRef | None:
         """The encoder that a run starts from, once in Ray's object store for all that need it."""
@@ -70,17 +72,18 @@ class RayCluster:
             self.encoders[first.run_id] = ray.put(found[0])
         return self.encoders.get(first.run_id)
 
-    def finish(self, config: RunConfig, future: Future[Outcome]) -> sweep.Done:
-        """As `Executor`; a run that lost its worker too often has failed, any other trouble of Ray's ends the sweep."""
+    def finish(self, config: RunConfig, future: Future[Outcome]) -> Done:
+        """As `Executor`; a run that lost its worker too often is lost, any other trouble of Ray's ends the sweep."""
         try:
             record, done, encoder = future.result()
         except (NodeDiedError, OutOfMemoryError, WorkerCrashedError) as error:
-            return sweep.fail(config, f"{type(error).__name__}: {_first_line(error)}", self.store)
+            return Done(label(config), "lost", f"{type(error).__name__}: {_first_line(error)}", 0.0)
         except RayError as error:
             raise sweep.SweepError(f"ray: {_first_line(error)}; finished runs are stored") from error
         if encoder is not None:
             weights.write_encoder(config.run_id, encoder)
-        self.store.add(record)
+        if record:
+            self.store.add(record)
         return done
 
     def close(self) -> None:
@@ -88,13 +91,22 @@ class RayCluster:
         ray.shutdown()
 
 
-def run_task(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> Outcome:
+def run_task(config: RunConfig, device: str, keep: bool, encoder: bytes | None, limit: float) -> Outcome:
     """One run, on whatever node.
 
     Args:
         config, device, keep: as for `fine_tune`.
         encoder: what the intermediate run kept, for a node that does not have it.
+        limit: seconds after which this process ends itself.
     """
+    faulthandler.dump_traceback_later(limit, exit=True)  # a thread of its own, that needs nothing of Python
+    try:
+        return _run(config, device, keep, encoder)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _run(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> Outcome:
     torch.set_num_threads(1)
     first = config.intermediate()
     if first and encoder is not None and weights.read_encoder(first.run_id) is None:

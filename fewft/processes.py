@@ -4,12 +4,14 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from fewft import sweep
 from fewft.config import RunConfig
 from fewft.results import ResultStore
+from fewft.schedule import Done, label
 
 WORKER_ENVIRONMENT = {  # read when a worker starts
     "OMP_NUM_THREADS": "1",
@@ -20,36 +22,91 @@ WORKER_ENVIRONMENT = {  # read when a worker starts
 }
 
 
+class Worker:
+    """A process of one thread that does one run after another; a pool of its own, so that its death ends no other."""
+
+    def __init__(self) -> None:
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_worker)
+        self.processes: list[multiprocessing.Process] = []
+        self.limit, self.begun, self.timer = 0.0, 0.0, threading.Timer(0.0, self.kill)
+
+    def start(self, limit: float, config: RunConfig, store: ResultStore, device: str, keep: bool) -> Future[Done]:
+        """Do a run; `limit` seconds later the process is killed, unless `stop_clock` was called."""
+        future = self.pool.submit(work, config, store, device, keep)
+        self.processes = list(self.pool._processes.values())  # a broken pool forgets them
+        self.limit, self.begun = limit, time.monotonic()
+        self.timer = threading.Timer(limit, self.kill)
+        self.timer.daemon = True
+        self.timer.start()
+        return future
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        for process in self.processes:
+            process.kill()
+
+    def stop_clock(self) -> float:
+        """Seconds since the run was started."""
+        self.timer.cancel()
+        return time.monotonic() - self.begun
+
+    def said_of_death(self, seconds: float) -> str:
+        """Why the process is no more."""
+        if seconds >= self.limit:
+            return f"no result after {seconds:.0f} s, so its worker process was killed (limit: {self.limit:.0f} s)"
+        for process in self.processes:
+            process.join()
+        codes = ", ".join(str(process.exitcode) for process in self.processes)
+        return f"its worker process died (exit code {codes}; -9: killed, as when memory runs out)"
+
+    def close(self) -> None:
+        """End the process and wait for it."""
+        self.timer.cancel()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.kill()
+        for process in self.processes:
+            process.join()
+
+
 class Processes:
     """Worker processes of one thread each; every run is on the disk before its worker starts the next."""
 
     def __init__(self, slots: int, store: ResultStore, device: str) -> None:
         self.slots, self.store, self.device = slots, store, device
         os.environ.update({**WORKER_ENVIRONMENT, **os.environ})
-        self.pool = ProcessPoolExecutor(slots, multiprocessing.get_context("spawn"), _start_worker)
-        self.started = self.pool._processes  # a broken pool forgets its workers, perhaps before they are gone
+        self.idle: list[Worker] = []
+        self.busy: dict[Future[Done], Worker] = {}
 
-    def submit(self, config: RunConfig, keep: bool) -> Future[sweep.Done]:
+    def submit(self, config: RunConfig, keep: bool, *, limit: float, alone: bool) -> Future[Done]:
         """As `Executor`."""
-        return self.pool.submit(work, config, self.store, self.device, keep)
+        while alone and self.idle:  # they hold memory
+            self.idle.pop().close()
+        worker = self.idle.pop() if self.idle else Worker()
+        future = worker.start(limit, config, self.store, self.device, keep)
+        self.busy[future] = worker
+        return future
 
-    def finish(self, config: RunConfig, future: Future[sweep.Done]) -> sweep.Done:
-        """As `Executor`."""
+    def finish(self, config: RunConfig, future: Future[Done]) -> Done:
+        """As `Executor`; only a worker that did its run well goes on."""
+        worker = self.busy.pop(future)
+        seconds = worker.stop_clock()
         try:
-            return future.result()
-        except BrokenProcessPool as error:
-            raise sweep.SweepError(
-                "a worker process was killed; finished runs are stored, the same call goes on"
-            ) from error
+            done = future.result()
+        except BrokenProcessPool:
+            done = Done(label(config), "lost", worker.said_of_death(seconds), seconds)
+        except BaseException:  # of storing the run
+            worker.close()
+            raise
+        if done.status in ("lost", "failed"):
+            worker.close()
+        else:
+            self.idle.append(worker)
+        return done
 
     def close(self) -> None:
         """As `Executor`."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        processes = list(self.started.values())
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
+        for worker in (*self.idle, *self.busy.values()):
+            worker.close()
 
 
 def _start_worker() -> None:
@@ -66,11 +123,13 @@ def _start_worker() -> None:
     torch.set_num_threads(1)
 
 
-def work(config: RunConfig, store: ResultStore, device: str, keep: bool) -> sweep.Done:
+def work(config: RunConfig, store: ResultStore, device: str, keep: bool) -> Done:
+    """One run, here, and its record into the store, unless it is there by now or the run is lost."""
     from fewft.weights import read_encoder
 
     if store.has(config.run_id) and not (keep and read_encoder(config.run_id) is None):  # another sweep was faster
-        return sweep.Done(sweep.label(config), "stored", "", 0.0)
+        return Done(label(config), "stored", "", 0.0)
     record, done = sweep.perform(config, device, keep)
-    store.add(record)
+    if record:
+        store.add(record)
     return done

@@ -1,21 +1,18 @@
 """Many runs on worker processes of one thread each, or on Ray; what is stored is not done again."""
 
+import errno
 import os
 import re
-import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
-from fewft.config import METHODS, RunConfig, UsageError, check_choice
+from fewft.config import RunConfig, UsageError, check_choice
 from fewft.results import ResultStore
+from fewft.schedule import Done, Executor, Schedule, label, need, report
 
 if TYPE_CHECKING:
     import torch
@@ -25,31 +22,6 @@ EXECUTORS = ("local", "ray")
 
 class SweepError(RuntimeError):
     """A sweep that could not go on; what had finished is stored."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a worker says of one run; the record itself is in the store."""
-
-    label: str
-    status: str
-    reason: str
-    seconds: float
-
-
-class Executor(Protocol):
-    """Where runs are done."""
-
-    slots: int  # runs that it is given at once
-
-    def submit(self, config: RunConfig, keep: bool) -> Future[Any]:
-        """Start a run, or put it in line; `keep` as for `fine_tune`."""
-
-    def finish(self, config: RunConfig, future: Future[Any]) -> Done:
-        """What came of a run whose future is done; it is in the store by then."""
-
-    def close(self) -> None:
-        """End everything that still runs."""
 
 
 def sweep(
@@ -69,7 +41,8 @@ def sweep(
 
     Raises:
         UsageError: a wrong argument, or a wrong task, model or device in any of the runs, before the first one starts.
-        SweepError: a worker was killed, or Ray cannot go on.
+        OSError: the store cannot be written to.
+        SweepError: Ray cannot go on.
     """
     check_choice("executor", executor, EXECUTORS)
     for name, value in (("workers", workers), ("gpus", gpus)):
@@ -82,7 +55,8 @@ def sweep(
         return []
     make = partial(_on_ray, address=address, gpus=gpus) if executor == "ray" else _on_processes
     with closing(make(todo, store, workers, device)) as place:
-        return list(_report(_schedule(_in_order(todo), store, place), len(todo)))
+        store.check_writable()
+        return list(report(iter(Schedule(*_in_order(todo), store, place)), len(todo)))
 
 
 def shard(configs: Sequence[RunConfig], part: str) -> list[RunConfig]:
@@ -127,14 +101,15 @@ def preflight(configs: Sequence[RunConfig], device: str) -> "torch.device":
 
 
 def _work_of(config: RunConfig) -> float:
-    """How much there is to do in a run, next to others with the same model: characters read, a trained one thrice."""
-    from fewft import tasks
+    """About the FLOPs of a run: two a weight of the blocks and token, a token being four characters; trained ones thrice."""
+    from fewft import costs, tasks
 
     data = tasks.load(config.task, config.data)
     texts = [*data.validation.text_a, *(data.validation.text_b or ())]
     examples = 3 * config.num_steps(len(data.train)) * config.train_batch_size
     examples += config.num_evals * len(data.validation) + 2 * len(data.test)
-    return examples * sum(map(len, texts)) / len(data.validation)
+    tokens = examples * sum(map(len, texts)) / len(data.validation) / 4
+    return 2 * tokens * costs.shape_of(config).weights
 
 
 def _todo(configs: Sequence[RunConfig], store: ResultStore) -> list[RunConfig]:
@@ -149,45 +124,15 @@ def _todo(configs: Sequence[RunConfig], store: ResultStore) -> list[RunConfig]:
     return list({**needed, **missing}.values())
 
 
-def _in_order(todo: Sequence[RunConfig]) -> list[RunConfig]:
-    """Those that others wait for first; then the longest, so that no worker is left with a long run at the end."""
-    needed = set(map(_need, todo))
-    return sorted(todo, key=lambda c: (c.run_id in needed, _work_of(c)), reverse=True)
+def _in_order(todo: Sequence[RunConfig]) -> tuple[list[RunConfig], list[float]]:
+    """Those that others wait for first; then the longest, so that no worker is left with a long run at the end.
 
-
-def _need(config: RunConfig) -> str:
-    """The id of the intermediate run that this one starts from, or nothing."""
-    first = config.intermediate()
-    return first.run_id if first else ""
-
-
-def _schedule(todo: Sequence[RunConfig], store: ResultStore, place: Executor) -> Iterator[Done]:
-    """Start each run as early in the order of `todo` as its intermediate run and the slots allow; what came of them."""
-    rank, needed = {c.run_id: i for i, c in enumerate(todo)}, set(map(_need, todo))
-    held = {i: [c for c in todo if _need(c) == i] for i in needed & set(rank)}
-    ready = [c for c in todo if _need(c) not in held]
-    running: dict[Future[Any], RunConfig] = {}
-    while ready or running:
-        free = place.slots - len(running)
-        starting, ready = ready[:free], ready[free:]
-        running |= {place.submit(c, c.run_id in needed): c for c in starting}
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            config = running.pop(future)
-            yield (done := place.finish(config, future))
-            after = held.pop(config.run_id, [])
-            if done.status in ("ok", "stored"):
-                ready = sorted([*ready, *after], key=lambda c: rank[c.run_id])
-            else:
-                reason = f"intermediate run {config.run_id} {done.status} ({done.reason})"
-                yield from (fail(c, reason, store) for c in after)
-
-
-def fail(config: RunConfig, reason: str, store: ResultStore) -> Done:
-    """Store a run as failed, without doing it."""
-    from fewft.train import RunResult
-
-    store.add(RunResult(config=config, status="failed", reason=reason).record())
-    return Done(label(config), "failed", reason, 0.0)
+    Returns:
+        The runs, and the work of each.
+    """
+    needed, work = set(map(need, todo)), {c.run_id: _work_of(c) for c in todo}
+    runs = sorted(todo, key=lambda c: (c.run_id in needed, work[c.run_id]), reverse=True)
+    return runs, [work[c.run_id] for c in runs]
 
 
 # --- executors ----------------------------------------------------------------------------------------------------
@@ -212,8 +157,11 @@ def _on_ray(
     return cluster.RayCluster(store, device, slots=workers or len(todo), address=address, gpus=gpus)
 
 
-def perform(config: RunConfig, device: str, keep: bool) -> tuple[dict[str, Any], Done]:
-    """One run's record; one that fails must not end the sweep: its record has the reason."""
+def perform(config: RunConfig, device: str, keep: bool) -> tuple[dict[str, Any] | None, Done]:
+    """One run's record; one that fails must not end the sweep: its record has the reason.
+
+    A run that found too little memory is lost, without a record.
+    """
     from fewft.train import RunResult, fine_tune
 
     begun = time.perf_counter()
@@ -221,32 +169,17 @@ def perform(config: RunConfig, device: str, keep: bool) -> tuple[dict[str, Any],
         result = fine_tune(config, device=device, keep=keep)
     except Exception as error:
         traceback.print_exc()
-        result = RunResult(config=config, status="failed", reason=f"{type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {str(error)[:500]}"
+        if _out_of_memory(error):
+            return None, Done(label(config), "lost", f"out of memory ({reason})", time.perf_counter() - begun)
+        result = RunResult(config=config, status="failed", reason=reason)
     return result.record(), Done(label(config), result.status, result.reason, time.perf_counter() - begun)
 
 
-def label(config: RunConfig) -> str:
-    """A run in a few words: its task, arm, rate and seeds, and what else an experiment has set."""
-    arm = "debiased" if config.correct_bias else "bertadam"
-    plain = RunConfig(task=config.task)
-    others = [n for n in (*METHODS, "max_steps", "precision") if getattr(config, n) != getattr(plain, n)]
-    more = "".join(f" {name} {getattr(config, name)}" for name in others)
-    return f"{config.task} {arm} lr {config.learning_rate:g}{more} seed {config.init_seed}/{config.data_seed}"
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, torch on a GPU, torch on the CPU or the system had no memory to give."""
+    import torch
 
-
-def _report(results: Iterator[Done], total: int) -> Iterator[Done]:
-    """Pass results on: a bar with the time left on a terminal, a line a run elsewhere."""
-    if sys.stderr.isatty():
-        yield from tqdm(results, total=total, unit="run", smoothing=0)
-        return
-    begun = time.perf_counter()
-    for number, done in enumerate(results, 1):
-        left = (time.perf_counter() - begun) / number * (total - number)
-        reason = f" ({done.reason})" if done.reason else ""
-        took = f"{done.seconds:.0f} s, {_minutes(left)} left"
-        print(f"[{number}/{total}] {done.label}: {done.status}{reason}, {took}", flush=True)
-        yield done
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds // 3600)}:{int(seconds // 60) % 60:02d}:{int(seconds) % 60:02d}"
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

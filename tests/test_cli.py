@@ -202,7 +202,7 @@ def test_merge_ends_0_or_with_a_finding_1(
     assert f"{config.run_id} rte-1k: test_best 0.55 | 0.1\n" in said.err and new in said.err
     other.parquet.write_bytes(b"PAR1")
     assert main(["merge", new, str(other.parquet)]) == 2
-    assert "other.parquet' cannot be read" in capsys.readouterr().err
+    assert "other.parquet' is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

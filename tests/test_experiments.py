@@ -134,7 +134,7 @@ def test_a_relative_results_folder_is_the_projects(path: str, tmp_path: Path, mo
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "small.parquet").write_bytes(b"")
     monkeypatch.chdir(tmp_path / "studies")
-    with pytest.raises(UsageError, match="results/small.parquet' cannot be read"):
+    with pytest.raises(UsageError, match="results/small.parquet' is damaged"):
         experiments.load(path, "bias_correction")
 
 

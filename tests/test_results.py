@@ -100,7 +100,7 @@ def test_a_damaged_run_is_named(store: ResultStore, stored_run: Run, content: st
     damaged = store.folder / "abc.json"
     damaged.write_text(content)
     for read in (store.records, store.frame, store.collect):
-        with pytest.raises(UsageError, match=re.escape(f"run file: {str(damaged)!r} is damaged")):
+        with pytest.raises(UsageError, match=re.escape(f"results: {str(damaged)!r} is damaged")):
             read()
     assert damaged.exists() and store.has(CONFIGS[0].run_id)
 
@@ -109,7 +109,7 @@ def test_a_parquet_file_of_something_else_is_named(store: ResultStore) -> None:
     store.parquet.parent.mkdir()
     for write in (lambda path: path.write_bytes(b"PAR1"), lambda path: pq.write_table(pa.table({"a": [1]}), path)):
         write(store.parquet)
-        with pytest.raises(UsageError, match=re.escape(f"results: {str(store.parquet)!r} cannot be read")):
+        with pytest.raises(UsageError, match=re.escape(f"results: {str(store.parquet)!r} is damaged")):
             store.records()
 
 
@@ -247,9 +247,9 @@ def test_files_that_cannot_be_merged_are_named(write: Callable[..., Path], store
     before = first.read_bytes()
     for paths, message in (
         ([first, tmp_path / "none.parquet"], "none.parquet'; accepted: a study's Parquet file"),
-        ([first, damaged], "damaged.parquet' cannot be read"),
-        ([damaged, first], "damaged.parquet' cannot be read"),
-        ([first, other], "b.parquet' has rows without 'task'"),
+        ([first, damaged], "damaged.parquet' is damaged"),
+        ([damaged, first], "damaged.parquet' is damaged"),
+        ([first, other], "b.parquet' is damaged (its run_id is 'a')"),
         ([tmp_path / "first", first], "accepted: a name that ends in .parquet"),
     ):
         with pytest.raises(UsageError, match=re.escape(message)):

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,8 @@ import torch
 from fewft import cli, weights
 from fewft.config import RunConfig, UsageError
 from fewft.results import ResultStore
-from fewft.sweep import Done, SweepError, _schedule, shard, sweep
+from fewft.schedule import LEAST_PATIENCE, PATIENCE, SLOWEST, Done, Schedule
+from fewft.sweep import shard, sweep
 from fewft.train import fine_tune
 
 BASE: dict[str, Any] = {"task": "bundled:acceptability", "model": "random:bert-tiny", "num_evals": 1}
@@ -125,16 +127,16 @@ def test_killed_sweep_leaves_whole_files_and_no_processes(story: Story) -> None:
 
 def test_resumed_sweep_does_the_rest_and_repeats_nothing(story: Story) -> None:
     assert set(story.after) == {c.run_id for c in (FAILS, *RUNS)}
-    finished = set(story.before) - {FAILS.run_id}
+    finished = set(story.before)
     assert {i: story.after[i] for i in finished} == {i: story.before[i] for i in finished}
     assert len(story.done) == 6 - len(finished)
     assert story.store.finished() == {c.run_id for c in RUNS}
 
 
-def test_failed_run_has_its_reason_and_is_done_again(story: Story) -> None:
+def test_failed_run_has_its_reason(story: Story) -> None:
     record = story.store.records()[FAILS.run_id]
-    assert record["status"] == "failed" and record["reason"].startswith("RuntimeError: ")
-    assert story.after[FAILS.run_id] > story.before[FAILS.run_id]
+    assert record["status"] == "failed" and "(RuntimeError: " in record["reason"]
+    assert FAILS.run_id not in story.before  # without memory at first, it had to wait for the others
     assert [d.status for d in story.done].count("failed") == 1
 
 
@@ -194,14 +196,14 @@ def on_worker(action: Callable[[int], None]) -> Iterator[None]:
     wait_for(lambda: not multiprocessing.active_children())
 
 
-def test_killed_worker_ends_the_sweep_with_a_sentence(story: Story) -> None:
-    extra = RunConfig(**BASE, max_steps=5)
-    with (
-        on_worker(lambda pid: os.kill(pid, signal.SIGKILL)),
-        pytest.raises(SweepError, match="a worker process was killed; finished runs are stored"),
-    ):
-        sweep([*RUNS, extra], story.store, workers=1, device="cpu")
-    assert stored(story.store.folder.parent) == story.after
+def test_the_run_of_a_killed_worker_is_done_again_after_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = replace(RUNS[0], max_steps=6)  # the longest goes first
+    with on_worker(lambda pid: os.kill(pid, signal.SIGKILL)):
+        done = sweep([first, *RUNS[:2]], ResultStore(tmp_path, "s"), workers=1, device="cpu")
+    assert [d.status for d in done] == ["ok"] * 3 and "max_steps 6" in done[-1].label
+    assert "its worker process died (exit code -9" in capsys.readouterr().err
 
 
 def test_interrupt_ends_the_command_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -308,11 +310,14 @@ def test_a_sweep_killed_around_its_intermediate_run_ends_as_if_it_had_not_been(
 class Place:
     """An executor that does nothing, one run after the other."""
 
-    def __init__(self, slots: int, bad: str = "") -> None:
+    def __init__(self, slots: int, bad: str = "", lost: tuple[str, ...] = ()) -> None:
         self.slots, self.bad, self.started, self.running = slots, bad, [], 0
+        self.lost, self.limits = list(lost), []  # ids, once for each time that the run is lost
 
-    def submit(self, config: RunConfig, keep: bool) -> Future[None]:
+    def submit(self, config: RunConfig, keep: bool, *, limit: float, alone: bool) -> Future[None]:
         self.started.append((config, keep))
+        self.limits.append(limit)
+        assert not (alone and self.running)
         self.running += 1
         assert self.running <= self.slots
         future: Future[None] = Future()
@@ -321,13 +326,20 @@ class Place:
 
     def finish(self, config: RunConfig, future: Future[None]) -> Done:
         self.running -= 1
-        return Done(config.run_id, "failed" if config.run_id == self.bad else "ok", "", 0.0)
+        if config.run_id in self.lost:
+            self.lost.remove(config.run_id)
+            return Done(config.run_id, "lost", "killed", 1.0)
+        return Done(config.run_id, "failed" if config.run_id == self.bad else "ok", "", 2.0)
+
+
+def schedule(todo: list[RunConfig], store: ResultStore, place: Place) -> list[Done]:
+    return list(Schedule(todo, [10.0] * len(todo), store, place))
 
 
 @pytest.mark.parametrize("slots", [1, 2, 100])
 def test_every_run_starts_once_and_none_before_the_one_that_it_needs(slots: int, tmp_path: Path) -> None:
     place, todo = Place(slots), [FIRST, RUNS[0], *AFTER, RUNS[1]]
-    done = [d.label for d in _schedule(todo, ResultStore(tmp_path, "s"), place)]
+    done = [d.label for d in schedule(todo, ResultStore(tmp_path, "s"), place)]
     assert sorted(done) == sorted(c.run_id for c in todo)
     assert {c.run_id for c, keep in place.started if keep} == {FIRST.run_id}
     order = [c for c, _ in place.started]
@@ -337,9 +349,55 @@ def test_every_run_starts_once_and_none_before_the_one_that_it_needs(slots: int,
 
 def test_a_failed_intermediate_run_holds_up_no_other(tmp_path: Path) -> None:
     place, store = Place(1, bad=FIRST.run_id), ResultStore(tmp_path, "s")
-    done = list(_schedule([FIRST, *AFTER, RUNS[0]], store, place))
+    done = schedule([FIRST, *AFTER, RUNS[0]], store, place)
     assert [c for c, _ in place.started] == [FIRST, RUNS[0]] and len(done) == 5
     assert {r["run_id"] for r in store.records().values() if r["status"] == "failed"} == {c.run_id for c in AFTER}
+
+
+@pytest.mark.parametrize("slots", [1, 2, 100])
+def test_a_lost_run_is_done_once_more_when_no_other_is_left(slots: int, tmp_path: Path) -> None:
+    place, store = Place(slots, lost=(FIRST.run_id, RUNS[0].run_id, RUNS[0].run_id)), ResultStore(tmp_path, "s")
+    done = schedule([FIRST, RUNS[0], *AFTER, RUNS[1]], store, place)
+    order = [c for c, _ in place.started]
+    assert order.count(FIRST) == order.count(RUNS[0]) == 2 and len(order) == 8
+    assert {d.status for d in done if d.label != RUNS[0].run_id and "failed" not in d.status} == {"ok"}
+    (failed,) = store.records().values()
+    assert failed["run_id"] == RUNS[0].run_id and failed["reason"] == "twice, the second time alone: killed"
+    assert len(done) == 6 and [d.status for d in done].count("failed") == 1
+
+
+def test_the_time_limit_follows_from_the_slowest_finished_run(tmp_path: Path) -> None:
+    place = Place(1)
+    schedule(RUNS[:3], ResultStore(tmp_path, "s"), place)
+    assert place.limits[0] == pytest.approx(LEAST_PATIENCE + 10.0 / SLOWEST)
+    assert place.limits[1:] == [pytest.approx(LEAST_PATIENCE + PATIENCE * 2.0)] * 2  # each has the same work
+
+
+def test_a_wedged_worker_is_killed_and_its_run_fails_after_a_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewft.schedule.LEAST_PATIENCE", 1.0)
+    monkeypatch.setattr("fewft.schedule.SLOWEST", 1e30)
+    (done,) = sweep([replace(RUNS[0], max_steps=10**6)], store := ResultStore(tmp_path, "s"), workers=1, device="cpu")
+    assert done.status == "failed" and re.search(r"alone: no result after \d+ s, so .* was killed", done.reason)
+    assert [r["status"] for r in store.records().values()] == ["failed"]
+
+
+def test_too_little_memory_is_tried_again_alone_and_then_recorded(tmp_path: Path) -> None:
+    done = sweep([FAILS, RUNS[0]], store := ResultStore(tmp_path, "s"), workers=2, device="cpu")
+    assert [d.status for d in done] == ["ok", "failed"]
+    assert store.records()[FAILS.run_id]["reason"].startswith(
+        "twice, the second time alone: out of memory (RuntimeError"
+    )
+
+
+def test_a_store_that_cannot_be_written_to_is_said_before_any_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "s").write_text("a file where the folder would be")
+    monkeypatch.setattr("fewft.processes.work", lambda *_: pytest.fail("a run was started"))
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "s"))):
+        sweep(RUNS, ResultStore(tmp_path, "s"), workers=1, device="cpu")
 
 
 def test_wrong_intermediate_task_is_refused_before_any_run_starts(tmp_path: Path) -> None:
