@@ -128,7 +128,7 @@ def test_best_checkpoint_is_the_one_that_is_tested(
 
 def test_a_loss_that_is_not_finite_is_a_result() -> None:
     result = run(task="bundled:acceptability", learning_rate=1e30, warmup_ratio=0.0)
-    assert (result.status, result.reason) == ("diverged", "loss not finite at step 2")
+    assert (result.status, result.reason) == ("diverged", "loss is nan at step 2")
     assert [math.isfinite(x) for x in result.train_loss] == [True, False, False]  # seen at the evaluation
     assert result.eval_steps == [] and result.best_step == 0 and result.degenerate
     assert math.isnan(result.test_best) and math.isnan(result.test_last)
@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite_is_a_result() -> None:
 def test_a_late_divergence_keeps_the_best_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "linear_schedule", lambda step, *_: 1.0 if step < 3 else 1e33)
     result = fine_tune(config(), device="cpu")
-    assert (result.status, result.reason) == ("diverged", "loss not finite at step 5")
+    assert (result.status, result.reason) == ("diverged", "loss is nan at step 5")
     assert result.eval_steps == [3] and result.best_step == 3 and len(result.train_loss) == 6
     assert math.isfinite(result.test_best) and math.isnan(result.test_last)
 
@@ -395,7 +395,7 @@ def test_steps_at_which_distances_are_taken(
     total: int, number: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def idle(self: train.Trainer, _: np.ndarray) -> None:
-        self.losses[self.done] = 0.0
+        self.losses[self.done] = self.norms[self.done] = 0.0
         self.done += 1
 
     monkeypatch.setattr(train.Trainer, "step", idle)
@@ -487,7 +487,7 @@ def test_an_intermediate_run_that_diverges_gives_nothing_to_go_on_with(
 ) -> None:
     monkeypatch.setattr(train, "linear_schedule", lambda step, *_: 1.0 if step < from_step else 1e33)
     for _ in range(2):  # nor does a second attempt find any
-        with pytest.raises(IntermediateError, match="on 'bundled:entailment' diverged: loss not finite at step"):
+        with pytest.raises(IntermediateError, match="on 'bundled:entailment' diverged: loss is nan at step"):
             fine_tune(config(**TRANSFER), device="cpu")
     assert not kept.exists()
 
