@@ -142,6 +142,27 @@ def test_a_late_divergence_keeps_the_best_checkpoint(monkeypatch: pytest.MonkeyP
     assert math.isfinite(result.test_best) and math.isnan(result.test_last)
 
 
+@pytest.mark.parametrize(
+    ("losses", "norms", "precision", "said"),
+    [
+        ([0.7, 0.6, 0.5], [1.0, 2.0, 3.0], "fp32", ""),
+        ([0.7, NAN, NAN], [1.0, NAN, NAN], "fp32", "loss is nan at step 2"),  # before its gradient
+        ([0.7, 0.6, NAN], [1.0, math.inf, NAN], "fp32", "gradient norm is inf at step 2"),
+        ([0.7, 0.6, -math.inf], [1.0, 2.0, 3.0], "bf16", "loss is -inf at step 3"),
+        ([0.7, 0.6, 0.5], [math.inf, NAN, 3.0], "fp16", ""),
+        ([0.7, 0.6, NAN], [math.inf, NAN, 3.0], "fp16", "loss is nan at step 3"),
+    ],
+)
+def test_the_first_number_that_is_not_finite(
+    losses: list[float], norms: list[float], precision: str, said: str
+) -> None:
+    """Of three steps done; the others' places still have no numbers."""
+    trainer = train.prepare(config(precision=precision), device="cpu")
+    trainer.done = 3
+    trainer.losses[:3], trainer.norms[:3] = torch.tensor(losses), torch.tensor(norms)
+    assert trainer.first_fault() == said
+
+
 def test_training_lowers_the_loss() -> None:
     losses = run(max_steps=20).train_loss
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:3])
