@@ -1,4 +1,7 @@
-"""One config, the same bits: whatever ran before it, beside it or instead of it. And how far other machines' go."""
+"""One config, the same bits: whatever ran before or beside it, and wherever. How far other kinds of machine go.
+
+The numbers of `book/execution.md`, "Same bits, and where not".
+"""
 
 import json
 import locale
@@ -7,6 +10,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ from fewft.train import fine_tune
 from fewft.verify import gaps
 
 ROOT = Path(__file__).parents[2]
-TIMES = ("seconds", "train_seconds", "started")
+TIMES = ("seconds", "train_seconds", "started", "commit")  # and the commit, which can change while this runs
 Records = dict[str, dict[str, Any]]
 
 BASE = {
@@ -56,10 +60,10 @@ from fewft import train
 from fewft.config import RunConfig
 from fewft.results import ResultStore
 
-configs, folder, threads, killed = sys.argv[1:]
+configs, folder, killed = sys.argv[1:]
 configs = [RunConfig(**c) for c in json.loads(configs)]
 random.seed(7), numpy.random.seed(7), torch.manual_seed(7)
-torch.set_num_threads(int(threads))
+torch.set_num_threads(1)
 step = train.Trainer.step
 
 def dies(self, batch):  # in the second step of the last run
@@ -80,14 +84,14 @@ def one_thread() -> None:
 
 
 def child(
-    configs: Sequence[RunConfig], folder: Path, *, threads: int = 1, killed: bool = False, python: str = sys.executable,
+    configs: Sequence[RunConfig], folder: Path, *, killed: bool = False, python: str = sys.executable,
     environment: Mapping[str, str] | None = None,
 ) -> Records:  # fmt: skip
     """The runs as another process does them, one after the other, in another folder."""
     folder.mkdir(parents=True, exist_ok=True)
     said = json.dumps([c.to_dict() for c in configs])
     done = subprocess.run(
-        [python, "-c", CHILD, said, str(folder), str(threads), str(int(killed))], cwd=folder, check=False,
+        [python, "-c", CHILD, said, str(folder), str(int(killed))], cwd=folder, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == (-9 if killed else 0), done.stderr
@@ -99,6 +103,14 @@ def child(
 
 def here(configs: Sequence[RunConfig], folder: Path) -> Records:
     return {c.run_id: fine_tune(c, device="cpu").record() for c in configs}
+
+
+def two_threads(configs: Sequence[RunConfig], folder: Path) -> Records:
+    torch.set_num_threads(2)
+    try:
+        return here(configs, folder)
+    finally:
+        torch.set_num_threads(1)
 
 
 def here_reversed(configs: Sequence[RunConfig], folder: Path) -> Records:
@@ -123,10 +135,14 @@ def each_alone(configs: Sequence[RunConfig], folder: Path) -> Records:
     return found
 
 
+SURROUNDINGS = {  # another hash seed, time zone and locale, in which text is ASCII
+    "PYTHONHASHSEED": "3", "TZ": "XXX-13", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"
+}  # fmt: skip
+
+
 def other_surroundings(configs: Sequence[RunConfig], folder: Path) -> Records:
-    """Another hash seed, time zone and locale, in which text is ASCII; another folder, and other global seeds."""
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    return child(configs, folder, environment={"PYTHONHASHSEED": "3", "TZ": "XXX-13", **plain})
+    """These, another folder, and other global seeds."""
+    return child(configs, folder, environment=SURROUNDINGS)
 
 
 def one_worker(configs: Sequence[RunConfig], folder: Path) -> Records:
@@ -138,8 +154,8 @@ def two_workers_reversed(configs: Sequence[RunConfig], folder: Path) -> Records:
 
 
 def resumed(configs: Sequence[RunConfig], folder: Path) -> Records:
-    """By two workers, after a process that was killed in its second last run."""
-    before = child(configs[:-1], folder, killed=True)
+    """By two workers, after a process in other surroundings that was killed in the second last run."""
+    before = child(configs[:-1], folder, killed=True, environment=SURROUNDINGS)
     assert set(before) == {c.run_id for c in configs[:-2]}
     return swept(configs[::-1], ResultStore(folder, "s"), workers=2)
 
@@ -163,11 +179,11 @@ def swept(configs: Sequence[RunConfig], store: ResultStore, workers: int) -> Rec
 CONDITIONS = (
     here_reversed, after_others, each_alone, other_surroundings, one_worker, two_workers_reversed, resumed, sharded,
 )  # fmt: skip
-QUICK = (here_reversed, other_surroundings, resumed)
+QUICK = (here_reversed, resumed)
 
 
 def outcome(record: Mapping[str, Any], like: Mapping[str, Any]) -> str:
-    """All of a record but its times; as text, for NaN is not itself."""
+    """All of a record but TIMES; as text, for NaN is not itself."""
     return json.dumps({name: record.get(name) for name in like if name not in TIMES}, sort_keys=True)
 
 
@@ -225,15 +241,15 @@ def test_another_kind_of_machine_stays_within_the_tolerance(
     long: bool, tally: Callable[[str], None], tmp_path: Path
 ) -> None:
     """Two threads, narrower instructions, and the Python that FEWFT_OTHER_PYTHON names (with another torch, say)."""
-    configs = MEASURED if long else [RunConfig(**{**BASE, "max_steps": 20})]
-    kinds: dict[str, dict[str, Any]] = {"2 threads": {"threads": 2}}
+    configs = MEASURED if long else [RunConfig(**{**BASE, "max_steps": 6})]
+    kinds: dict[str, Callable[[Sequence[RunConfig], Path], Records]] = {"2 threads": two_threads}
     if long:
-        kinds["no AVX"] = {"environment": NARROW}
+        kinds["no AVX"] = partial(child, environment=NARROW)
         if other := os.environ.get("FEWFT_OTHER_PYTHON"):
-            kinds["other Python"] = {"python": other}
-    base, beyond = child(configs, tmp_path / "base"), []
-    for kind, how in kinds.items():
-        found = child(configs, tmp_path / kind, **how)
+            kinds["other Python"] = partial(child, python=other)
+    base, beyond = here(configs, tmp_path), []
+    for kind, done in kinds.items():
+        found = done(configs, tmp_path / kind)
         for c in configs:
             stored, again = base[c.run_id], found[c.run_id]
             beyond += [(kind, label(c), *gap) for gap in gaps(stored, again) if gap[1] > gap[2]]
