@@ -74,7 +74,7 @@ class StaticRow:
 
 
 class GraphStep:
-    """Forward, backward, clipping, AdamW, learning rate and loss history of one step.
+    """Forward, backward, clipping, AdamW, learning rate, and history of losses and gradient norms of one step.
 
     The first batch of each bucket is trained on eagerly, so that nothing starts under capture; at the second the step
     is captured, which executes nothing, and then replayed, as ever after. So one call is one step.
@@ -82,7 +82,8 @@ class GraphStep:
     Args:
         model, optimizer, scaler, config, data: of the run; `data` is the training set.
         first_position: position id of a sequence's first token.
-        schedule, losses: float32 (steps,) on the device: the learning rates, and where the losses go.
+        schedule, losses, norms: float32 (steps,) on the device: the learning rates, where the losses go, and where
+            the norms of all gradients together, before clipping.
         example_losses: of logits (examples, outputs) and labels (examples,), a loss for each example.
         dtype: of mixed precision, or None.
         mixed, prior: of mixout and prior weight decay, where the run has them.
@@ -91,12 +92,13 @@ class GraphStep:
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, config: RunConfig,
-        data: Encoded, *, first_position: int, schedule: Tensor, losses: Tensor,
+        data: Encoded, *, first_position: int, schedule: Tensor, losses: Tensor, norms: Tensor,
         example_losses: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype | None, capture: bool,
         mixed: Sequence[MixLinear] = (), prior: PriorDecay | None = None,
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.scaler, self.config, self.data = model, optimizer, scaler, config, data
-        self.schedule, self.losses, self.example_losses, self.dtype = schedule, losses, example_losses, dtype
+        self.schedule, self.losses, self.norms = schedule, losses, norms
+        self.example_losses, self.dtype = example_losses, dtype
         self.mixed, self.prior = mixed, prior
         self.lengths, self.first_position, self.device = data.lengths, first_position, schedule.device
         self.sizes = {"batch_size": config.train_batch_size, "longest": int(self.lengths.max())}
@@ -151,9 +153,10 @@ class GraphStep:
         self.scaler.scale(loss).backward()
         self.losses.index_copy_(0, self.done, loss.detach().unsqueeze(0))
         set_learning_rate(self.optimizer, self.schedule.index_select(0, self.done).squeeze(0))
-        self.done += 1
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        self.norms.index_copy_(0, self.done, norm.unsqueeze(0))
+        self.done += 1
         if self.prior:
             self.prior.apply()
         self.scaler.step(self.optimizer)

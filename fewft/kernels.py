@@ -89,12 +89,13 @@ class Clipper:
         self.written: dict[nn.Parameter, Tensor] = {}
 
     @torch.no_grad()
-    def clip_(self, max_norm: float) -> None:
-        """Scale all gradients so that their L2 norm is at most `max_norm`."""
+    def clip_(self, max_norm: float) -> Tensor:
+        """Scale all gradients so that their L2 norm is at most `max_norm`; returns what it was, float ()."""
         found = {p: p.grad.coalesce() for p in self.parameters if p.grad is not None and p.grad.is_sparse}
         grads = [p.grad for p in self.parameters if p.grad is not None and p not in found]
         grads += [g.values() for g in found.values()]
-        factor = max_norm / (nn.utils.get_total_norm(grads) + 1e-6)
+        norm = nn.utils.get_total_norm(grads)
+        factor = max_norm / (norm + 1e-6)
         torch._foreach_mul_(grads, factor.clamp(max=1.0))
         for p, grad in found.items():
             if p in self.written:
@@ -103,6 +104,7 @@ class Clipper:
                 self.dense[p] = torch.zeros_like(p)
             self.written[p] = grad.indices()[0]
             p.grad = self.dense[p].index_copy_(0, self.written[p], grad.values())
+        return norm
 
 
 def sequence_attention(

@@ -60,6 +60,20 @@ def majority_baseline(metric: str, labels: np.ndarray, majority: int) -> float:
     return label_score(metric, np.full(len(labels), majority), labels)
 
 
+def is_constant(logits: np.ndarray) -> bool:
+    """Whether several examples all get one answer: the same label, or for regression the same number.
+
+    Args:
+        logits: float (examples, labels); (examples, 1) for regression. Those that are not finite are no answer.
+
+    Paper: Section 4, "degenerate runs".
+    """
+    if len(logits) < 2 or not np.isfinite(logits).all():
+        return False
+    answers = logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
+    return bool(np.ptp(answers) == 0)
+
+
 def is_degenerate(test_score: float, baseline: float) -> bool:
     """Whether a run fails to outperform the majority baseline; a score of NaN does.
 

@@ -20,7 +20,7 @@ from fewft.config import CORE_VERSION, RunConfig
 from fewft.environment import environment, pick_device
 from fewft.graphs import GraphStep
 from fewft.kernels import Clipper, wide_products
-from fewft.metrics import is_degenerate, majority_baseline, score
+from fewft.metrics import is_constant, is_degenerate, majority_baseline, score
 from fewft.mixout import draw_masks
 from fewft.optim import PriorDecay, linear_schedule, make_optimizer, set_learning_rate
 
@@ -33,7 +33,7 @@ class RunResult:
     """What one run gave, and where. Scores are fractions, of the task's reported metric unless said otherwise."""
 
     config: RunConfig
-    status: str = "ok"  # ok, diverged (a loss was not finite), failed (did not run to an end)
+    status: str = "ok"  # ok, diverged (a number was not finite), failed (did not run to an end)
     reason: str = ""  # of diverged and failed
     metric: str = ""
     eval_steps: list[int] = field(default_factory=list)  # after how many optimizer steps
@@ -47,6 +47,7 @@ class RunResult:
     majority_val: float = NAN
     majority_test: float = NAN
     degenerate: bool = True  # test_best does not beat the majority baseline
+    collapsed_step: int = 0  # since this evaluation, to the end, one answer for all of the validation set; 0: not so
     train_loss: list[float] = field(default_factory=list)  # one per step, mean over the batch
     distance_steps: list[int] = field(default_factory=list)  # after how many optimizer steps
     block_distances: list[list[float]] = field(default_factory=list)  # L2, at each of these steps, bottom block first
@@ -76,7 +77,9 @@ class IntermediateError(RuntimeError):
 def fine_tune(config: RunConfig, *, device: str = "auto", keep: bool = False) -> RunResult:
     """Fine-tune, evaluate and test one model.
 
-    A loss that is not finite ends the run as `diverged`: a result, not an error.
+    A loss, a gradient norm or an output at the end that is not finite makes the run `diverged`: a result, not an error,
+    whose reason names the step. With fp16 a norm may be, for such steps are skipped. A model that gives one answer to
+    everything is `ok`: see `collapsed_step`.
 
     Args:
         config: the run.
@@ -193,7 +196,7 @@ class Trainer:
         self.clipper = Clipper(list(self.model.parameters()))
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         total = result.num_steps
-        self.losses = torch.full((total,), NAN, device=device)
+        self.losses, self.norms = (torch.full((total,), NAN, device=device) for _ in range(2))
         warmup = config.warmup_ratio, config.warmup_steps
         shares = [linear_schedule(step, total, *warmup) for step in range(total)]
         self.rates = [config.learning_rate * share for share in shares]
@@ -207,7 +210,7 @@ class Trainer:
         return GraphStep(
             self.model, self.optimizer, self.scaler, self.config, self.sets["train"],
             first_position=encoder.first_position, schedule=torch.tensor(self.rates, device=self.device),
-            losses=self.losses, example_losses=example_losses, dtype=DTYPES[self.config.precision],
+            losses=self.losses, norms=self.norms, example_losses=example_losses, dtype=DTYPES[self.config.precision],
             capture=self.device.type == "cuda", mixed=self.mixed, prior=self.prior,
         )  # fmt: skip
 
@@ -224,17 +227,35 @@ class Trainer:
                 out.distance_steps.append(step)
                 distances.append(self.distances())
             if step % every == 0 or step == total:
-                finite = self.losses[:step].isfinite().cpu()  # waits for the device
+                reason = self.first_fault()  # waits for the device
                 out.train_seconds += time.perf_counter() - begun
-                if not bool(finite.all()):
-                    bad = int((~finite).nonzero()[0]) + 1
-                    out.status, out.reason = "diverged", f"loss not finite at step {bad}"
+                if reason:
+                    self.diverge(reason)
                     break
                 self.evaluate(step)
                 begun = time.perf_counter()
         out.train_loss = self.losses[: self.done].tolist()
         out.block_distances = [row.tolist() for row in distances]
         self.test()
+
+    def first_fault(self) -> str:
+        """The first of the losses and gradient norms so far that is not finite, with its step; empty where all are.
+
+        Of fp16's norms none is at fault: loss scaling skips these steps.
+        """
+        kinds = {"loss": self.losses}
+        if not self.scaler.is_enabled():
+            kinds["gradient norm"] = self.norms
+        values = torch.stack([history[: self.done] for history in kinds.values()], dim=1).cpu()  # (steps, kinds)
+        bad = (~values.isfinite()).nonzero().tolist()  # by step; a step's loss comes before its gradient
+        if not bad:
+            return ""
+        step, kind = bad[0]
+        return f"{list(kinds)[kind]} is {values[step, kind]:g} at step {step + 1}"
+
+    def diverge(self, reason: str) -> None:
+        """The outcome of a run with numbers that are not finite."""
+        self.result.status, self.result.reason, self.result.collapsed_step = "diverged", reason, 0
 
     @torch.no_grad()
     def distances(self) -> Tensor:
@@ -245,7 +266,7 @@ class Trainer:
         return torch.stack([nn.utils.get_total_norm(torch._foreach_sub(now, start)) for now, start in self.blocks])
 
     def step(self, batch: np.ndarray) -> None:
-        """One optimizer step; the mean loss of the batch stays on the device, in `losses`."""
+        """One optimizer step; the batch's mean loss and the gradient's norm stay on the device, in `losses`, `norms`."""
         self.model.train()
         if self.graph:
             self.result.tokens += self.graph.step(batch)
@@ -268,7 +289,7 @@ class Trainer:
         self.losses[self.done] = loss
         set_learning_rate(self.optimizer, self.rates[self.done])
         self.scaler.unscale_(self.optimizer)
-        self.clipper.clip_(self.config.max_grad_norm)
+        self.norms[self.done] = self.clipper.clip_(self.config.max_grad_norm)
         if self.prior:
             self.prior.apply()
         self.scaler.step(self.optimizer)
@@ -283,6 +304,7 @@ class Trainer:
         out.eval_steps.append(step)
         out.val_scores.append(value)
         out.val_last = score(self.data.metric, logits, labels)
+        out.collapsed_step = (out.collapsed_step or step) if is_constant(logits) else 0
         if value > out.best_val or (np.isnan(out.best_val) and np.isfinite(value)):
             out.best_val, out.best_step, out.val_reported = value, step, out.val_last
             with torch.no_grad():
@@ -293,6 +315,8 @@ class Trainer:
         labels = self.data.test.labels
         if self.result.status == "ok":
             self.result.test_last = score(self.data.metric, self.logits("test"), labels)
+            if np.isnan(self.result.test_last):  # what the last step left was not yet part of any loss
+                self.diverge(f"outputs are not finite after step {self.done}")
         if self.result.best_step == self.done and self.result.status == "ok":
             self.result.test_best = self.result.test_last
         elif self.result.best_step:

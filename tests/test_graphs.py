@@ -65,7 +65,8 @@ def make_step(
         model, make_optimizer(model.named_parameters(), config),
         torch.amp.GradScaler(device, enabled=precision == "fp16"), config, data,
         first_position=encoder.first_position, schedule=torch.linspace(rate, 0, STEPS, device=device),
-        losses=torch.full((STEPS,), torch.nan, device=device), example_losses=example_losses,
+        losses=torch.full((STEPS,), torch.nan, device=device), norms=torch.full((STEPS,), torch.nan, device=device),
+        example_losses=example_losses,
         dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision), capture=capture,
     )  # fmt: skip
     return step, encoder

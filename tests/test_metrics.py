@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import rankdata
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from fewft.metrics import correlation, is_degenerate, label_score, majority_baseline, score
+from fewft.metrics import correlation, is_constant, is_degenerate, label_score, majority_baseline, score
 
 NAN = float("nan")
 
@@ -55,6 +55,22 @@ def test_majority_baselines_by_hand() -> None:
     assert majority_baseline("f1", labels, 0) == 0
     assert majority_baseline("matthews", labels, 1) == 0
     assert majority_baseline("spearman", np.array([0.0, 2.5, 5.0]), 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("logits", "constant"),
+    [
+        ([[0.1, 0.2], [-3.0, 5.0]], True),  # label 1 both times, from other outputs
+        ([[0.1, 0.2], [5.0, -3.0]], False),
+        ([[0.5], [0.5]], True),
+        ([[0.5], [0.500001]], False),
+        ([[0.1, 0.2]], False),  # one example has one answer whatever the model does
+        ([[math.nan, 0.2], [math.nan, 0.2]], False),
+        ([[math.inf], [math.inf]], False),
+    ],
+)
+def test_one_answer_to_everything(logits: list[list[float]], constant: bool) -> None:
+    assert is_constant(np.array(logits, np.float32)) is constant
 
 
 def test_degenerate_means_not_above_the_baseline() -> None:

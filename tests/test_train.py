@@ -128,7 +128,7 @@ def test_best_checkpoint_is_the_one_that_is_tested(
 
 def test_a_loss_that_is_not_finite_is_a_result() -> None:
     result = run(task="bundled:acceptability", learning_rate=1e30, warmup_ratio=0.0)
-    assert (result.status, result.reason) == ("diverged", "loss not finite at step 2")
+    assert (result.status, result.reason) == ("diverged", "loss is nan at step 2")
     assert [math.isfinite(x) for x in result.train_loss] == [True, False, False]  # seen at the evaluation
     assert result.eval_steps == [] and result.best_step == 0 and result.degenerate
     assert math.isnan(result.test_best) and math.isnan(result.test_last)
@@ -137,9 +137,30 @@ def test_a_loss_that_is_not_finite_is_a_result() -> None:
 def test_a_late_divergence_keeps_the_best_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "linear_schedule", lambda step, *_: 1.0 if step < 3 else 1e33)
     result = fine_tune(config(), device="cpu")
-    assert (result.status, result.reason) == ("diverged", "loss not finite at step 5")
+    assert (result.status, result.reason) == ("diverged", "loss is nan at step 5")
     assert result.eval_steps == [3] and result.best_step == 3 and len(result.train_loss) == 6
     assert math.isfinite(result.test_best) and math.isnan(result.test_last)
+
+
+@pytest.mark.parametrize(
+    ("losses", "norms", "precision", "said"),
+    [
+        ([0.7, 0.6, 0.5], [1.0, 2.0, 3.0], "fp32", ""),
+        ([0.7, NAN, NAN], [1.0, NAN, NAN], "fp32", "loss is nan at step 2"),  # before its gradient
+        ([0.7, 0.6, NAN], [1.0, math.inf, NAN], "fp32", "gradient norm is inf at step 2"),
+        ([0.7, 0.6, -math.inf], [1.0, 2.0, 3.0], "bf16", "loss is -inf at step 3"),
+        ([0.7, 0.6, 0.5], [math.inf, NAN, 3.0], "fp16", ""),
+        ([0.7, 0.6, NAN], [math.inf, NAN, 3.0], "fp16", "loss is nan at step 3"),
+    ],
+)
+def test_the_first_number_that_is_not_finite(
+    losses: list[float], norms: list[float], precision: str, said: str
+) -> None:
+    """Of three steps done; the others' places still have no numbers."""
+    trainer = train.prepare(config(precision=precision), device="cpu")
+    trainer.done = 3
+    trainer.losses[:3], trainer.norms[:3] = torch.tensor(losses), torch.tensor(norms)
+    assert trainer.first_fault() == said
 
 
 def test_training_lowers_the_loss() -> None:
@@ -395,7 +416,7 @@ def test_steps_at_which_distances_are_taken(
     total: int, number: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def idle(self: train.Trainer, _: np.ndarray) -> None:
-        self.losses[self.done] = 0.0
+        self.losses[self.done] = self.norms[self.done] = 0.0
         self.done += 1
 
     monkeypatch.setattr(train.Trainer, "step", idle)
@@ -487,7 +508,7 @@ def test_an_intermediate_run_that_diverges_gives_nothing_to_go_on_with(
 ) -> None:
     monkeypatch.setattr(train, "linear_schedule", lambda step, *_: 1.0 if step < from_step else 1e33)
     for _ in range(2):  # nor does a second attempt find any
-        with pytest.raises(IntermediateError, match="on 'bundled:entailment' diverged: loss not finite at step"):
+        with pytest.raises(IntermediateError, match="on 'bundled:entailment' diverged: loss is nan at step"):
             fine_tune(config(**TRANSFER), device="cpu")
     assert not kept.exists()
 
