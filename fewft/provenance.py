@@ -12,20 +12,24 @@ import pandas as pd
 
 from fewft.book import Shown
 from fewft.config import CORE_VERSION, RunConfig, UsageError
+from fewft.markup import code, escape, guard_formula, unguard_formula
 from fewft.tables import NOT_RUN, where_words
 
 OUTCOMES = (
     "status", "metric", "best_val", "val_reported", "test_best", "test_last", "majority_test", "degenerate",
     "num_steps", "core_version", "device", "torch_version", "transformers_version", "commit", "started",
 )  # fmt: skip
-PARSERS: dict[Any, Callable[[str], Any]] = {bool: lambda text: {"True": True, "False": False}[text], str: str}
+PARSERS: dict[Any, Callable[[str], Any]] = {
+    bool: lambda text: {"True": True, "False": False}[text], str: unguard_formula,
+}  # fmt: skip
 
 
 def runs_csv(drawn: pd.DataFrame, series: Sequence[str] = ()) -> str:
     """Runs as CSV text: id, whole configuration, outcome, and the columns in `series`, lists written as JSON."""
     columns = [c for c in ("run_id", *RunConfig.names(), *OUTCOMES, *series) if c in drawn]
     rows = drawn.drop_duplicates("run_id")[columns] if len(drawn) else pd.DataFrame(columns=["run_id"])
-    return rows.assign(**{c: rows[c].map(_short) for c in series if c in rows}).to_csv(index=False)
+    shown = {c: rows[c].map(_short if c in series else guard_formula) for c in rows}
+    return rows.assign(**shown).to_csv(index=False)
 
 
 def _short(values: Any) -> str:
@@ -78,17 +82,18 @@ def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str]
     link = f'<a download="{name}" href="data:text/csv;base64,{data}">{name}</a>'
     command = command or f"fewft run {study} --runs {name} --results again"
     count = f"{len(ids)} run{'s' * (len(ids) > 1)}"
-    inside = f"These runs, and no others, again, into a folder of their own: `{command}`. Their ids: {', '.join(ids)}."
+    again = "These runs, and no others, again, into a folder of their own:"
+    inside, shown = (f"{again} {c}. Their ids: {escape(', '.join(ids))}." for c in (code(command), command))
     fold = [f"~~~~{{dropdown}} {count} behind it: data, command, ids", ":class-container: fewft-behind", ""]
     fold += ["```{raw} html", f"<p>Data: {link}</p>", "```", "", inside, "~~~~"]
-    page = f"<details><summary>{count} behind it</summary><p>Data: {link}</p><p>{html.escape(inside)}</p></details>"
+    page = f"<details><summary>{count} behind it</summary><p>Data: {link}</p><p>{html.escape(shown)}</p></details>"
     return Shown("\n".join([*([warning, ""] if warning else []), *fold]), f"<p>{html.escape(warning)}</p>{page}")
 
 
 def outdated(drawn: pd.DataFrame) -> str:
     """A sentence on runs made by an older version of the training code; empty without any."""
     old = drawn.drop_duplicates("run_id").core_version.value_counts().sort_index()
-    said = [f"{count} by version {version}" for version, count in old.items() if version != CORE_VERSION]
+    said = [f"{count} by version {escape(version)}" for version, count in old.items() if version != CORE_VERSION]
     if not said:
         return ""
     return f"*Made with older training code: {', '.join(said)} of {old.sum()} runs; today's is version {CORE_VERSION}.*"
