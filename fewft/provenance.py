@@ -4,7 +4,7 @@ import base64
 import csv
 import dataclasses
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,15 +39,21 @@ def _short(values: Any) -> str:
     return "" if values is None else f"[{','.join(map(_short, values))}]"
 
 
-def read_runs(path: Path | str) -> list[RunConfig]:
+def read_runs(path: Path | str, data: Mapping[str, str]) -> list[RunConfig]:
     """The runs that a CSV file of `runs_csv` names, by their configurations.
 
+    Args:
+        path: of the file.
+        data: a study's own, by task; the files that the CSV file names are never opened.
+
     Raises:
-        UsageError: no such file, or a line whose configuration is not that of its `run_id`.
+        UsageError: no such file, or a line whose configuration is not that of its `run_id`, or whose data are not the study's.
     """
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
-            return [_run(path, line, row) for line, row in enumerate(csv.DictReader(file), start=2)]
+            return [
+                _own(path, line, _run(path, line, row), data) for line, row in enumerate(csv.DictReader(file), start=2)
+            ]
     except (OSError, UnicodeError, csv.Error) as error:
         raise UsageError(f"runs: {str(path)!r} cannot be read ({error}); accepted: a CSV file of runs") from error
 
@@ -62,6 +68,17 @@ def _run(path: Path | str, line: int, row: dict[str, Any]) -> RunConfig:
     if config.run_id != wanted:
         raise UsageError(f"{where}: run_id {wanted!r} has another configuration; accepted: {config.run_id}")
     return config
+
+
+def _own(path: Path | str, line: int, config: RunConfig, data: Mapping[str, str]) -> RunConfig:
+    """The same run, on the study's files in place of those that the line names."""
+    if not config.data:
+        return config
+    own = dataclasses.replace(config, data=data.get(config.task, ""))
+    if own.run_id != config.run_id:
+        where, accepted = f"runs: {str(path)!r}, line {line}", "a task with the same files in the study's [data]"
+        raise UsageError(f"{where}: task {config.task!r} has files of its own; accepted: {accepted}")
+    return own
 
 
 def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str] = (), command: str = "") -> Shown:

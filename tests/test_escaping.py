@@ -83,7 +83,7 @@ def test_a_task_that_is_a_formula_comes_back_from_its_csv(tmp_path: Path, stored
     rows = list(csv.DictReader(io.StringIO(text)))
     assert rows[0]["task"][0] == rows[0]["device"][0] == "'" and float(rows[0]["val_reported"]) == -0.5
     (tmp_path / "a.csv").write_text(text)
-    assert provenance.read_runs(tmp_path / "a.csv") == configs
+    assert provenance.read_runs(tmp_path / "a.csv", {}) == configs
 
 
 def test_a_figure_shows_dollars(monkeypatch: pytest.MonkeyPatch, stored_run: Callable[..., Any]) -> None:

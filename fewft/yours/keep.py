@@ -74,7 +74,9 @@ def _write_model(config: RunConfig, advice: Advice, stored: pd.Series, folder: P
     model.config.problem_type = "single_label_classification" if labels else "regression"
     model.save_pretrained(folder)
     sources.load_tokenizer(config.model).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)  # not the shared one: it is to cut texts where the run did
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False
+    )  # not the shared one: it is to cut texts where the run did
     tokenizer.model_max_length = config.max_seq_length
     tokenizer.save_pretrained(folder)
     scores = {name: getattr(done.result, name) for name in ("best_val", "test_best", "majority_test", "best_step")}
