@@ -1,7 +1,8 @@
-# Each target sets up what it needs in .venv, with the versions of requirements.lock.
+# Each target sets up what it needs in .venv: the very files whose hashes requirements.lock has.
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.done
+LOCKED = $(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --no-deps --requirement
 
 .PHONY: book test demo bench faults lint clean
 
@@ -29,7 +30,11 @@ lint: $(SETUP)
 clean:
 	rm -rf .venv _book _book-demo _demo *.egg-info .pytest_cache .ruff_cache
 
-$(SETUP): pyproject.toml requirements.lock
+# only a torch with CUDA lacks something after the first line; the project is built with the lock's setuptools
+$(SETUP): pyproject.toml requirements.lock requirements-cuda.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all]'
+	$(LOCKED) requirements.lock
+	$(BIN)/pip check >/dev/null || $(LOCKED) requirements-cuda.lock
+	$(BIN)/pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/pip check
 	touch $@
