@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.done
-LOCKED = $(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --no-deps --requirement
+PIP = $(BIN)/pip --disable-pip-version-check --quiet
+LOCKED = $(PIP) install --require-hashes --no-deps --requirement
 
 .PHONY: book test demo bench faults lint clean
 
@@ -30,11 +31,15 @@ lint: $(SETUP)
 clean:
 	rm -rf .venv _book _book-demo _demo *.egg-info .pytest_cache .ruff_cache
 
-# only a torch with CUDA lacks something after the first line; the project is built with the lock's setuptools
+# torch first: the wheel that this machine's pip prefers, with CUDA or without, if its hash is in the lock; only one with
+# CUDA lacks something after the lock. The project is built with the lock's setuptools.
 $(SETUP): pyproject.toml requirements.lock requirements-cuda.lock
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
+	$(PIP) download --no-deps --only-binary :all: --dest .venv/torch $$(grep -o '^torch==[^ ]*' requirements.lock)
+	$(BIN)/pip hash .venv/torch/*.whl | grep -o 'sha256:[0-9a-f]*' | grep -qFf - requirements.lock
+	$(PIP) install --no-deps .venv/torch/*.whl && rm -r .venv/torch
 	$(LOCKED) requirements.lock
 	$(BIN)/pip check >/dev/null || $(LOCKED) requirements-cuda.lock
-	$(BIN)/pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) install --no-deps --no-build-isolation --editable .
 	$(BIN)/pip check
 	touch $@
