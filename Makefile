@@ -1,7 +1,9 @@
-# Each target sets up what it needs in .venv, with the versions of requirements.lock.
+# Each target sets up what it needs in .venv: the very files whose hashes requirements.lock has.
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.done
+PIP = $(BIN)/pip --disable-pip-version-check --quiet
+LOCKED = $(PIP) install --require-hashes --no-deps --requirement
 
 .PHONY: book test demo bench faults lint clean
 
@@ -29,7 +31,15 @@ lint: $(SETUP)
 clean:
 	rm -rf .venv _book _book-demo _demo *.egg-info .pytest_cache .ruff_cache
 
-$(SETUP): pyproject.toml requirements.lock
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all]'
+# torch first: the wheel that this machine's pip prefers, with CUDA or without, if its hash is in the lock; only one with
+# CUDA lacks something after the lock. The project is built with the lock's setuptools.
+$(SETUP): pyproject.toml requirements.lock requirements-cuda.lock
+	$(PYTHON) -m venv --clear .venv
+	$(PIP) download --no-deps --only-binary :all: --dest .venv/torch $$(grep -o '^torch==[^ ]*' requirements.lock)
+	$(BIN)/pip hash .venv/torch/*.whl | grep -o 'sha256:[0-9a-f]*' | grep -qFf - requirements.lock
+	$(PIP) install --no-deps .venv/torch/*.whl && rm -r .venv/torch
+	$(LOCKED) requirements.lock
+	$(BIN)/pip check >/dev/null || $(LOCKED) requirements-cuda.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(BIN)/pip check
 	touch $@

@@ -1,6 +1,7 @@
 """From notebooks to the book: check parameters, execute, stage, build."""
 
 import ast
+import html
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewft.config import UsageError, check_choice
+from fewft.markup import KEY, code, escape
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +95,8 @@ def _scrub(notebook: Any) -> Any:
             for name in re.findall(GLUED, texts.get(key, "")):
                 if name not in said:
                     raise BookError(f"{part} {key}: no cell glues {name!r}; glued: {', '.join(sorted(said))}")
-                texts[key] = texts[key].replace(f"{{glue:text}}`{name}`", str(said[name]))
+                text = escape(said[name]) if key == "caption" else str(said[name])
+                texts[key] = texts[key].replace(f"{{glue:text}}`{name}`", text)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("hide-input")
             cell.id = "injected-parameters"
@@ -198,7 +201,8 @@ def _provenance(root: Path, parameters: dict[str, Any]) -> str:
     rows = [(f"parameter {key}", repr(value)) for key, value in parameters.items()] or [("parameters", "the defaults")]
     rows += [("commit", _git(root, "rev-parse", "--short=12", "HEAD") or "none"), ("machine", platform.machine())]
     rows += [("Python", platform.python_version()), *((name, metadata.version(name)) for name in VERSIONS)]
-    return "\n".join(["| What | Value |", "|:---|:---|", *(f"| {name} | `{value}` |" for name, value in rows)])
+    cells = (f"| {_cell(name)} | {_cell(code(value), markup=True)} |" for name, value in rows)
+    return "\n".join(["| What | Value |", "|:---|:---|", *cells])
 
 
 def _run_table(folder: Path) -> str:
@@ -229,23 +233,32 @@ def show_table(frame: "pd.DataFrame", *, name: str, caption: str) -> Shown:
     """Show a frame as a numbered table; end a cell with it.
 
     Args:
-        frame: texts stand as they are; floats get three decimals, missing values a dash. A named index is shown.
+        frame: texts show as they are, but for columns with `markup.with_markup`, which are MyST; floats get three
+            decimals, missing values a dash. A named index is shown.
         name: label, `tbl-3` for the paper's Table 3, `tbl-x-rates` for one that the paper lacks.
         caption: MyST, without the words "Table 3": they come from the label.
     """
     shown = frame.reset_index() if any(frame.index.names) else frame
-    rows = [list(shown.columns), *shown.itertuples(index=False)]
-    number = [all(_cell(value)[:1] in "–-−<0123456789" for value in column) for column in zip(*rows[1:], strict=True)]
-    rows.insert(1, ["---:" if right else ":---" for right in number])
-    lines = [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
-    html = shown.to_html(index=False, na_rep="–", float_format="{:.3f}".format) + f"\n<p>{caption}</p>"
-    return Shown("\n".join([f"~~~{{table}} {caption}", f":name: {name}", "", *lines, "~~~"]), html)
+    columns = list(shown.columns)
+    ours = [column in frame.attrs.get(KEY, ()) for column in columns]
+    rows = list(shown.itertuples(index=False))
+    number = [all(_plain(value)[:1] in "–-−<0123456789" for value in values) for values in zip(*rows, strict=True)]
+    cells = [map(_cell, columns), ["---:" if right else ":---" for right in number]]
+    cells += [[_cell(value, markup=own) for value, own in zip(row, ours, strict=True)] for row in rows]
+    lines = [f"| {' | '.join(line)} |" for line in cells]
+    page = shown.to_html(index=False, na_rep="–", float_format="{:.3f}".format) + f"\n<p>{html.escape(caption)}</p>"
+    return Shown("\n".join([f"~~~{{table}} {caption}", f":name: {name}", "", *lines, "~~~"]), page)
 
 
-def _cell(value: object) -> str:
+def _plain(value: object) -> str:
     if value is None or value != value:  # NaN and NaT
         return "–"
-    text = f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _cell(value: object, *, markup: bool = False) -> str:
+    text = _plain(value)
+    text = text.replace("|", "\\|").replace("\n", " ") if markup else escape(text)
     return re.sub(TOGETHER, lambda found: found[0].replace(" ", "\u00a0"), text)
 
 

@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.runs:
         from fewft.provenance import read_runs
 
-        done = do(read_runs(options.runs))
+        done = do(read_runs(options.runs, study.data))
     else:
         done = experiments.run_all(study, names, store, do, tasks=options.tasks, seeds=options.seeds)
     store.collect()

@@ -4,11 +4,14 @@ import faulthandler
 import logging
 import os
 import socket
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
 import torch
+from ray._private import ray_constants
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
 
 from fewft import processes, sweep, weights
@@ -53,7 +56,8 @@ class RayCluster:
         where = {"address": address} if address else {**LOCAL, "num_cpus": sweep.cores()}
         try:
             _knock(address)
-            ray.init(**where, runtime_env=runtime_env, logging_level=logging.WARNING)
+            with nullcontext() if address else _loopback():
+                ray.init(**where, runtime_env=runtime_env, logging_level=logging.WARNING)
         except (OSError, RuntimeError, ValueError) as error:
             raise sweep.SweepError(f"ray: no connection to {address or 'a Ray of our own'} ({error})") from error
         self.task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=MAX_RETRIES)(run_task)
@@ -114,6 +118,21 @@ def _run(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> O
     record, done = sweep.perform(config, device, keep)
     kept = weights.read_encoder(config.run_id) if keep and done.status == "ok" else None
     return record, done, kept and kept[0]
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """While a Ray of our own starts: let it listen on this machine only.
+
+    Where Ray supports clusters it takes 127.0.0.1 for the address that others see, and then listens on all interfaces;
+    it has no public option against that.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _knock(address: str) -> None:

@@ -144,7 +144,7 @@ def shape_of(config: RunConfig) -> Shape:
     """The blocks of a run's model, without its weights and without a network.
 
     Raises:
-        UsageError: unknown bundled model.
+        UsageError: unknown bundled model, or one with code of its own.
     """
     return _shape(config.model, config.num_hidden_layers)
 
@@ -165,16 +165,24 @@ INNER = ("intermediate_size", "d_inner", "hidden_dim", "encoder_ffn_dim")  # of 
 
 
 def _stored_config(model: str) -> Any:
-    """A model's configuration where it is on this machine, else None: the hub makes one wait for half a minute."""
+    """A model's configuration where it is on this machine, else None: the hub makes one wait for half a minute.
+
+    Raises:
+        UsageError: it is here, and of no kind that transformers knows without code of its own.
+    """
     from transformers import AutoConfig
 
     from fewft.weights import bundled_folder
 
     source = bundled_folder(model.removeprefix("bundled:")) if model.startswith("bundled:") else model
     try:
-        return AutoConfig.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError):
+        return AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    except OSError:
         return None
+    except ValueError as error:
+        from fewft.sources import not_loaded
+
+        raise not_loaded(model, error) from error
 
 
 def _shape_by_name(model: str, num_hidden_layers: int) -> Shape:
@@ -207,7 +215,9 @@ def rate(configs: Sequence[RunConfig], records: Iterable[dict[str, Any]]) -> Rat
     where = pick_device("auto")
     device = environment(where)["device"]
     workers = cores() if where.type == "cpu" else 1
+    files = {c.task: c.data for c in configs}  # those that a record names are not opened
     here = [r for r in records if r["status"] == "ok" and r.get("device") == device]
+    here = [{**r, "data": files.get(r["task"], "")} for r in here if not r.get("data") or r["task"] in files]
     if here:
         each = sum(map(_done, here)) / sum(r["seconds"] for r in here)
         said = f"{len(here)} stored runs of this study, loading and evaluation included"

@@ -4,7 +4,7 @@ import base64
 import csv
 import dataclasses
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,20 +12,24 @@ import pandas as pd
 
 from fewft.book import Shown
 from fewft.config import CORE_VERSION, RunConfig, UsageError
+from fewft.markup import code, escape, guard_formula, unguard_formula
 from fewft.tables import NOT_RUN, where_words
 
 OUTCOMES = (
     "status", "metric", "best_val", "val_reported", "test_best", "test_last", "majority_test", "degenerate",
     "num_steps", "core_version", "device", "torch_version", "transformers_version", "commit", "started",
 )  # fmt: skip
-PARSERS: dict[Any, Callable[[str], Any]] = {bool: lambda text: {"True": True, "False": False}[text], str: str}
+PARSERS: dict[Any, Callable[[str], Any]] = {
+    bool: lambda text: {"True": True, "False": False}[text], str: unguard_formula,
+}  # fmt: skip
 
 
 def runs_csv(drawn: pd.DataFrame, series: Sequence[str] = ()) -> str:
     """Runs as CSV text: id, whole configuration, outcome, and the columns in `series`, lists written as JSON."""
     columns = [c for c in ("run_id", *RunConfig.names(), *OUTCOMES, *series) if c in drawn]
     rows = drawn.drop_duplicates("run_id")[columns] if len(drawn) else pd.DataFrame(columns=["run_id"])
-    return rows.assign(**{c: rows[c].map(_short) for c in series if c in rows}).to_csv(index=False)
+    shown = {c: rows[c].map(_short if c in series else guard_formula) for c in rows}
+    return rows.assign(**shown).to_csv(index=False)
 
 
 def _short(values: Any) -> str:
@@ -35,15 +39,21 @@ def _short(values: Any) -> str:
     return "" if values is None else f"[{','.join(map(_short, values))}]"
 
 
-def read_runs(path: Path | str) -> list[RunConfig]:
+def read_runs(path: Path | str, data: Mapping[str, str]) -> list[RunConfig]:
     """The runs that a CSV file of `runs_csv` names, by their configurations.
 
+    Args:
+        path: of the file.
+        data: a study's own, by task; the files that the CSV file names are never opened.
+
     Raises:
-        UsageError: no such file, or a line whose configuration is not that of its `run_id`.
+        UsageError: no such file, or a line whose configuration is not that of its `run_id`, or whose data are not the study's.
     """
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
-            return [_run(path, line, row) for line, row in enumerate(csv.DictReader(file), start=2)]
+            return [
+                _own(path, line, _run(path, line, row), data) for line, row in enumerate(csv.DictReader(file), start=2)
+            ]
     except (OSError, UnicodeError, csv.Error) as error:
         raise UsageError(f"runs: {str(path)!r} cannot be read ({error}); accepted: a CSV file of runs") from error
 
@@ -58,6 +68,17 @@ def _run(path: Path | str, line: int, row: dict[str, Any]) -> RunConfig:
     if config.run_id != wanted:
         raise UsageError(f"{where}: run_id {wanted!r} has another configuration; accepted: {config.run_id}")
     return config
+
+
+def _own(path: Path | str, line: int, config: RunConfig, data: Mapping[str, str]) -> RunConfig:
+    """The same run, on the study's files in place of those that the line names."""
+    if not config.data:
+        return config
+    own = dataclasses.replace(config, data=data.get(config.task, ""))
+    if own.run_id != config.run_id:
+        where, accepted = f"runs: {str(path)!r}, line {line}", "a task with the same files in the study's [data]"
+        raise UsageError(f"{where}: task {config.task!r} has files of its own; accepted: {accepted}")
+    return own
 
 
 def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str] = (), command: str = "") -> Shown:
@@ -78,17 +99,18 @@ def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str]
     link = f'<a download="{name}" href="data:text/csv;base64,{data}">{name}</a>'
     command = command or f"fewft run {study} --runs {name} --results again"
     count = f"{len(ids)} run{'s' * (len(ids) > 1)}"
-    inside = f"These runs, and no others, again, into a folder of their own: `{command}`. Their ids: {', '.join(ids)}."
+    again = "These runs, and no others, again, into a folder of their own:"
+    inside, shown = (f"{again} {c}. Their ids: {escape(', '.join(ids))}." for c in (code(command), command))
     fold = [f"~~~~{{dropdown}} {count} behind it: data, command, ids", ":class-container: fewft-behind", ""]
     fold += ["```{raw} html", f"<p>Data: {link}</p>", "```", "", inside, "~~~~"]
-    page = f"<details><summary>{count} behind it</summary><p>Data: {link}</p><p>{html.escape(inside)}</p></details>"
+    page = f"<details><summary>{count} behind it</summary><p>Data: {link}</p><p>{html.escape(shown)}</p></details>"
     return Shown("\n".join([*([warning, ""] if warning else []), *fold]), f"<p>{html.escape(warning)}</p>{page}")
 
 
 def outdated(drawn: pd.DataFrame) -> str:
     """A sentence on runs made by an older version of the training code; empty without any."""
     old = drawn.drop_duplicates("run_id").core_version.value_counts().sort_index()
-    said = [f"{count} by version {version}" for version, count in old.items() if version != CORE_VERSION]
+    said = [f"{count} by version {escape(version)}" for version, count in old.items() if version != CORE_VERSION]
     if not said:
         return ""
     return f"*Made with older training code: {', '.join(said)} of {old.sum()} runs; today's is version {CORE_VERSION}.*"

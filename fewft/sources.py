@@ -1,5 +1,6 @@
 """Models and tokenizers as they come: from a hub id, a folder, `bundled:NAME` or `random:NAME`."""
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -46,22 +47,36 @@ NO_SEGMENTS = ("distilbert", "mpnet", "modernbert", "bart")  # families without 
 
 @lru_cache(maxsize=8)
 def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
-    """The tokenizer of a model; that of `bundled:minilm` for random weights."""
+    """The tokenizer of a model; that of `bundled:minilm` for random weights.
+
+    Raises:
+        UsageError: as `read`.
+    """
     if name.startswith(("random:", "bundled:")):
-        tokenizer = AutoTokenizer.from_pretrained(bundled_folder("minilm" if name.startswith("random:") else name[8:]))
+        folder = bundled_folder("minilm" if name.startswith("random:") else name[8:])
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         if name.startswith(tuple(f"random:{family}-" for family in NO_SEGMENTS)):
             tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n != "token_type_ids"]
         if name.startswith("random:xlnet-"):
             tokenizer.padding_side = "left"  # its head reads the last token
         return tokenizer
-    return AutoTokenizer.from_pretrained(name)
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise not_loaded(name, error) from error
+
+
+def not_loaded(name: str, error: Exception) -> UsageError:
+    """What to say of a model that transformers cannot read, or only with code that comes with it."""
+    accepted = "a hub id, a folder, bundled:NAME or random:NAME, without code of its own"
+    return UsageError(f"model: {name!r} cannot be loaded ({str(error).partition(chr(10))[0]}); accepted: {accepted}")
 
 
 def read(name: str, num_labels: int) -> nn.Module:
     """The whole model as transformers loads it; its head, and all of a `random:` one, the same in every run.
 
     Raises:
-        UsageError: unknown model, weights not in safetensors or not all there, wrong checksum.
+        UsageError: unknown model, one with code of its own, weights not in safetensors or not all there, wrong checksum.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -72,24 +87,38 @@ def read(name: str, num_labels: int) -> nn.Module:
 
 def _stored(name: str, num_labels: int) -> nn.Module:
     source = str(bundled_folder(name.removeprefix("bundled:"))) if name.startswith("bundled:") else name
-    if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
-        raise UsageError(f"model: folder {source!r} has no .safetensors file; accepted: weights in safetensors")
+    if Path(source).is_dir():
+        _check_folder(Path(source))
+    load_tokenizer(name)
     try:
-        load_tokenizer(name)
         model, found = AutoModelForSequenceClassification.from_pretrained(
-            source, num_labels=num_labels, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
-            ignore_mismatched_sizes=True,  # a head of another task's size is drawn anew like any other
+            source, num_labels=num_labels, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
+            output_loading_info=True, ignore_mismatched_sizes=True,  # a head of another size is drawn anew like any other
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        accepted = "a hub id, a folder, bundled:NAME or random:NAME"
-        raise UsageError(f"model: {name!r} cannot be loaded ({reason}); accepted: {accepted}") from error
+        raise not_loaded(name, error) from error
     lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
     model.lacks_pooler = any(".pooler." in k or k.startswith("head.") for k in lacking)
     lacking = {k for k in lacking if k.startswith(model.base_model_prefix + ".") and ".pooler." not in k}
     if lacking:  # transformers would leave them random
         raise UsageError(f"model: {name!r} has no fitting weights for {min(lacking)!r}; accepted: a whole encoder")
     return model
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse weights that are not in safetensors: an index of parts could name a pickle, which transformers would open."""
+    if not list(folder.glob("*.safetensors")):
+        raise UsageError(f"model: folder {str(folder)!r} has no .safetensors file; accepted: weights in safetensors")
+    index = folder / "model.safetensors.index.json"
+    try:
+        parts = sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.exists() else []
+        wrong = [part for part in parts if Path(part).name != part or not part.endswith(".safetensors")]
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"model: {str(index)!r} is no index of parts ({error!r}); accepted: one of safetensors"
+        ) from error
+    if wrong:
+        raise UsageError(f"model: {str(index)!r} names {wrong[0]!r}; accepted: .safetensors files beside it")
 
 
 def _random(name: str, num_labels: int) -> nn.Module:

@@ -150,6 +150,8 @@ def load(name: str) -> Study:
     if path.suffix != ".toml":
         check_choice("study", name, available())
         path = available()[name]
+    if path.stem.strip(".") == "":  # its runs would lie in the folder above the results
+        raise UsageError(f"study: {name!r}; accepted: a file whose name has more than dots")
     if not path.is_file():
         raise UsageError(f"study: no file {name!r}; accepted: a .toml file or one of {', '.join(available())}")
     try:
@@ -190,6 +192,17 @@ def _own(folder: Path, name: str, table: dict[str, Any]) -> str:
     for key in ("train", "validation", "text", "label", "metric"):
         if key not in table:
             raise UsageError(f"data.{name}: {key!r} is missing; accepted: {', '.join(accepted)}")
-    files = {part: folder / table[part] for part in ("train", "validation", "test") if part in table}
+    files = {p: _inside(folder, f"data.{name}.{p}", table[p]) for p in ("train", "validation", "test") if p in table}
     text = [table["text"]] if isinstance(table["text"], str) else table["text"]
     return tasks.own_data(files, text, table["label"], table["metric"])
+
+
+def _inside(folder: Path, key: str, name: str) -> Path:
+    """A file that a study names: a study may come from a stranger, so it must lie in the study's folder in the end."""
+    try:
+        inside = not Path(name).is_absolute() and (folder / name).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a NUL, or links in a circle
+        inside = False
+    if not inside:
+        raise UsageError(f"{key}: {name!r}; accepted: a file in the study's folder, by a relative path")
+    return folder / name

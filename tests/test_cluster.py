@@ -7,9 +7,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -135,14 +137,34 @@ def test_interrupt_ends_the_tasks(nodes: Any, store: ResultStore, monkeypatch: p
     assert not store.records()
 
 
+def listening() -> dict[str, str]:
+    """Who listens on TCP among this process and all below it: address and port, and the program."""
+    here = psutil.Process()
+    found = {}
+    for process in (here, *here.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            ports = [c.laddr for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+            found |= {f"{at.ip}:{at.port}": " ".join(process.cmdline())[-200:] for at in ports}
+    return found
+
+
 def test_ray_of_our_own_gives_the_same_records(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It also listens on this machine's loopback only, and has no dashboard."""
     torch.set_num_threads(1)
+    others, ports, close = listening(), {}, cluster.RayCluster.close  # others: of the cluster that the tests above use
+    monkeypatch.setattr(cluster.RayCluster, "close", lambda self: (ports.update(listening()), close(self)))
     done = sweep.sweep([FAILS, AFTER, RUNS[2]], store, executor="ray", workers=2)
     first, records = AFTER.intermediate().run_id, store.records()
     assert sorted(d.status for d in done) == ["failed", "ok", "ok", "ok"]
     assert records[FAILS.run_id]["reason"].startswith("RuntimeError: ")
     assert store.finished() == {first, AFTER.run_id, RUNS[2].run_id}
     assert weights.load_encoder(first)
+    ports = {at: who for at, who in ports.items() if at not in others}
+    assert len(ports) > 3  # the head, its node, the workers
+    assert {
+        at: who for at, who in ports.items() if not at.startswith(("127.0.0.1:", "::1:", "::ffff:127.0.0.1:"))
+    } == {}
+    assert not any("dashboard/dashboard.py" in who for who in ports.values())
     times = ("seconds", "train_seconds", "started")
     expected = json.loads(json.dumps(fine_tune(RUNS[2], device="cpu").record()))
     assert {k: v for k, v in records[RUNS[2].run_id].items() if k not in times} == {

@@ -37,10 +37,29 @@ def test_the_bundled_model_comes_from_the_package_that_its_extra_pins() -> None:
 
 def test_conda_and_make_install_the_same_from_the_same_lock() -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    assert conda[-1]["pip"] == ["--constraint requirements.lock", "--editable .[all]"]
+    assert conda[-1]["pip"] == ["--requirement requirements.lock", "--requirement requirements-cuda.lock"]
     python = next(line for line in conda if str(line).startswith("python=")).removeprefix("python=")
     assert PROJECT["requires-python"] == f">={python}"
-    assert "--constraint requirements.lock --editable '.[all]'" in (ROOT / "Makefile").read_text()
+    makefile, after = (ROOT / "Makefile").read_text(), (ROOT / "postBuild").read_text()
+    assert "$(LOCKED) requirements.lock\n" in makefile and "|| $(LOCKED) requirements-cuda.lock\n" in makefile
+    assert "install --require-hashes --no-deps --requirement\n" in makefile
+    assert all("install --no-deps --no-build-isolation --editable .\n" in text for text in (makefile, after))
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-cuda.lock"])
+def test_each_locked_version_has_the_hashes_of_its_files_and_comes_from_nowhere_in_particular(name: str) -> None:
+    text = re.sub(r"^#.*\n", "", (ROOT / name).read_text(), flags=re.MULTILINE)
+    entry = r"[\w.-]+==[^\s;]+(?: ; [^\\\n]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+"
+    assert re.fullmatch(rf"(?:{entry} ?\n)+", text)  # so no URL, no index, no editable, nothing without a hash
+    cuda = [bool(re.match("nvidia|cuda|triton", line)) for line in text.splitlines() if line[:1] != " "]
+    assert set(cuda) == {name == "requirements-cuda.lock"}
+
+
+def test_the_audit_looks_at_the_locks() -> None:
+    audit = yaml.safe_load((ROOT / ".github" / "workflows" / "audit.yml").read_text())
+    commands = [step["run"] for step in audit["jobs"]["audit"]["steps"] if "run" in step]
+    assert commands[0].startswith("pip install pip-audit==")
+    assert commands[1] == "pip-audit --require-hashes --disable-pip -r requirements.lock -r requirements-cuda.lock"
 
 
 def test_what_the_readme_tells_to_type_is_there() -> None:

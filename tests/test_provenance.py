@@ -32,7 +32,7 @@ def drawn(stored_run: Callable[..., dict[str, Any]]) -> pd.DataFrame:
 def test_the_file_of_a_figure_brings_its_runs_back(drawn: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "fig-2.csv"
     path.write_text(runs_csv(pd.concat([drawn, drawn]), ["train_loss", "block_distances"]))
-    assert read_runs(path) == CONFIGS
+    assert read_runs(path, {}) == CONFIGS
     table = pd.read_csv(path)
     assert table.run_id.tolist() == [c.run_id for c in CONFIGS] and table.test_best.tolist() == [0.55, 0.55]
     assert json.loads(table.block_distances[0]) == [[0, 0.3333], [1, 2e-7]] and table.device[0] == "a, b"
@@ -51,13 +51,13 @@ def test_a_changed_line_is_named(drawn: pd.DataFrame, tmp_path: Path, change: tu
     path = tmp_path / "fig-2.csv"
     path.write_text(runs_csv(drawn).replace(*change, 1))
     with pytest.raises(UsageError, match=rf"fig-2\.csv', {said}"):
-        read_runs(path)
+        read_runs(path, {})
 
 
 def test_what_is_no_file_of_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UsageError, match="line 2: task: missing"):
-        read_runs(tmp_path / "x.csv")
+        read_runs(tmp_path / "x.csv", {})
     assert main(["run", "demo", "--runs", str(tmp_path / "none.csv"), "--results", str(tmp_path)]) == 2
     assert "none.csv' cannot be read" in capsys.readouterr().err
 

@@ -5,6 +5,8 @@ import hashlib
 import io
 import random
 import shutil
+import stat
+import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,6 +111,87 @@ def test_a_member_of_another_name_is_not_taken(site: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be unpacked into .*'the-model/config.json'.*accepted: undamaged"):
         unpacked()
     assert {p.name for p in (site.parent / "cache").rglob("*")} == {"parted", "parted.lock"}
+
+
+def archive(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as members_, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a name that is there twice
+        for name, data in members:
+            members_.writestr(name, data)
+    return file.getvalue()
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+WHOLE = [(f"the-model/{name}", data) for name, data in CONTENT.items()]
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([(link(name) if "config.json" in name else name, b"/etc/passwd") for name, _ in WHOLE], "is a link"),
+        ([*WHOLE, ("the-model/config.json", b"{}")], "is 2 times in the archive"),
+        ([*WHOLE[:1], ("the-model/model.safetensors", bytes(weights.LARGEST // 1000))], "bytes, which is over"),
+        ([(f"/the-model/{name}", data) for name, data in CONTENT.items()], "There is no item named"),
+        ([(f"the-model/../the-model/{name}", data) for name, data in CONTENT.items()], "There is no item named"),
+    ],
+    ids=["link", "twice", "bomb", "absolute", "up"],
+)
+def test_an_archive_from_a_stranger_is_refused_and_writes_nothing(
+    site: Path, monkeypatch: pytest.MonkeyPatch, members: list[tuple[str | zipfile.ZipInfo, bytes]], said: str
+) -> None:
+    monkeypatch.setattr(weights, "LARGEST", weights.LARGEST // 2000)
+    install(site, archive(*members))
+    with pytest.raises(UsageError, match=f"^model: 'bundled:parted' cannot be unpacked.*{said}.*; accepted: undamaged"):
+        unpacked()
+    left = {p.name for p in (site.parent / "cache").rglob("*")}
+    assert (
+        left <= {"parted", "parted.lock", "config.json"}
+        and not (site.parent / "cache" / "parted" / "config.json").is_symlink()
+    )
+
+
+def test_other_members_are_not_unpacked_wherever_they_want_to_go(site: Path) -> None:
+    others = [
+        ("../up", b""),
+        ("/absolute", b""),
+        ("the-model/../../up", b""),
+        (link("the-model/l"), b"/"),
+        ("C:\\x", b""),
+    ]
+    install(site, archive(*others, *WHOLE))
+    before = {p for p in site.parent.rglob("*") if (site.parent / "cache") not in p.parents}
+    assert unpacked() == CONTENT
+    assert {p for p in site.parent.rglob("*") if (site.parent / "cache") not in p.parents} == before | {
+        site.parent / "cache"
+    }
+
+
+def test_a_member_that_says_it_is_small_is_read_no_further(site: Path) -> None:
+    content = dict(CONTENT) | {"config.json": bytes(10**6)}
+    whole = zipped({f"the-model/{name}": data for name, data in content.items()})
+    small = whole.replace((10**6).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    assert small != whole
+    install(site, small)
+    with pytest.raises(UsageError, match="cannot be unpacked"):
+        unpacked()
+    assert not list((site.parent / "cache" / "parted").iterdir())
+
+
+def test_links_in_the_cache_are_replaced_and_not_followed(site: Path, tmp_path: Path) -> None:
+    (target := tmp_path / "target").write_text("mine")
+    (folder := site.parent / "cache" / "parted").mkdir(parents=True)
+    (folder / "config.json").symlink_to(target)
+    (folder / "tokenizer.json").symlink_to(tmp_path / "nowhere")
+    install(site, archive(*WHOLE))
+    assert unpacked() == CONTENT
+    assert target.read_text() == "mine" and not (tmp_path / "nowhere").exists()
+    assert not any(path.is_symlink() for path in folder.iterdir())
 
 
 def test_no_damaged_byte_gets_through(site: Path) -> None:

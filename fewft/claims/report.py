@@ -7,6 +7,7 @@ import pandas as pd
 
 from fewft.claims.judge import VERDICTS, Judged
 from fewft.claims.kinds import Outcome
+from fewft.markup import with_markup
 
 NONE = "–"
 SHORT = {"points": "pt", "points of share": "pp", "%": "%"}
@@ -68,7 +69,7 @@ def overview(columns: Mapping[str, Sequence[Judged]]) -> pd.DataFrame:
     table = pd.DataFrame({"Claim": [f"{j.claim.text} `{j.claim.name}`" for j in first]})
     for name, judged in columns.items():
         table[name] = [f"{_marked(j.verdict)} ({{numref}}`{j.claim.figure}`)" for j in judged]
-    return table
+    return with_markup(table, *table.columns)
 
 
 def _marked(verdict: str) -> str:
@@ -90,7 +91,7 @@ def details(judged: Sequence[Judged]) -> pd.DataFrame:
         for j in judged
         if j.outcome and j.outcome.effect == j.outcome.effect
     ]
-    return pd.DataFrame(rows or [{"Claim and test": VERDICTS[3]}])
+    return with_markup(pd.DataFrame(rows or [{"Claim and test": VERDICTS[3]}]), "Claim and test")
 
 
 def _unbroken(text: str) -> str:

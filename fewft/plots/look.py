@@ -46,6 +46,11 @@ class BookFigure(Figure):
         return buffer.getvalue()
 
 
+def plain(text: object) -> str:
+    """A stranger's text for a figure: matplotlib takes what stands between dollars for a formula."""
+    return str(text).replace("$", r"\$")
+
+
 def apply_style() -> None:
     """Make the book's look matplotlib's default; call it once, before the first figure."""
     mpl.rcParams.update(STYLE)
@@ -66,7 +71,7 @@ def grid(
     for unused in by_task[len(tasks) :].flat:
         unused.remove()
     for task, panels in zip(tasks, by_task, strict=False):
-        panels[0].set_title(TASK_LABELS.get(task, task))
+        panels[0].set_title(plain(TASK_LABELS.get(task, task)))
     return figure, by_task[: len(tasks), 0] if stack == 1 else by_task[: len(tasks)]
 
 
@@ -118,7 +123,7 @@ def usable(frame: pd.DataFrame, ax: Axes, score: str = "test_best", *, one_task:
         raise UsageError(f"frame: tasks {', '.join(sorted(set(runs.task)))}; accepted: one task an axis")
     majority = runs["majority_val" if score == "best_val" else "majority_test"]
     metric = runs.metric.replace({"f1": "accuracy"} if score == "best_val" else {})  # what selects is not F1
-    return runs.assign(metric=metric.replace(METRIC_LABELS), majority=majority)
+    return runs.assign(metric=metric.replace(METRIC_LABELS).map(plain), majority=majority)
 
 
 def note(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from fewft.plots.look import ARMS, COLORS, GREY, SCORES, TASK_LABELS, note, usable
+from fewft.plots.look import ARMS, COLORS, GREY, SCORES, TASK_LABELS, note, plain, usable
 from fewft.stats import bias_ratio as stats_ratio
 from fewft.stats import share_interval
 
@@ -21,7 +21,7 @@ def bias_ratio(ax: Axes, *, steps: Mapping[str, int], beta1: float = 0.9, beta2:
     ax.minorticks_off()
     ax.yaxis.set_major_formatter("{x:g}")
     for row, count in enumerate(sorted(set(steps.values()))):  # the earlier the line, the higher its flag: none overlap
-        names = ", ".join(TASK_LABELS.get(task, task) for task, own in steps.items() if own == count)
+        names = ", ".join(plain(TASK_LABELS.get(task, task)) for task, own in steps.items() if own == count)
         top = 0.99 - 0.1 * row  # share of the axis' height
         ax.axvline(count, ymax=top, color=GREY, linewidth=0.9)
         at = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "va": "top"}

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from fewft.config import UsageError
-from fewft.plots.look import GREY, SCORES, SMALL_N, TASK_LABELS, arm, arms_of, note, usable
+from fewft.plots.look import GREY, SCORES, SMALL_N, TASK_LABELS, arm, arms_of, note, plain, usable
 from fewft.stats import expected_performance
 
 PAPER_TRIALS = 50  # Section 4 simulates 1 to 50 trials
@@ -31,7 +31,7 @@ def performance_box(
     for x, baseline in enumerate(firsts.majority):
         ax.plot([x - 0.42, x + 0.42], [baseline] * 2, "--", color=GREY, linewidth=1.2, label="Majority baseline")
     gap, size = ("\n", "small") if len(order) > 5 else (" ", "medium")
-    names = [f"{TASK_LABELS.get(t, t)}\n{metric}".replace(" ", gap) for t, metric in firsts.metric.items()]
+    names = [f"{plain(TASK_LABELS.get(t, t))}\n{metric}".replace(" ", gap) for t, metric in firsts.metric.items()]
     ax.set_xticks(range(len(order)), names, fontsize=size)
     ax.grid(axis="x", visible=False)
     ax.set(ylabel=f"{SCORES[score].capitalize()} score", xlim=(-0.6, len(order) - 0.4))

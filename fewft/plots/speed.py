@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from fewft.plots.look import COLORS, GREY, say
+from fewft.plots.look import COLORS, GREY, plain, say
 
 CONTESTANTS = {  # of `fewft bench`: the word on the page, and the bar; a hollow one has batches of its own
     "padded": ("Trainer, padded to 128", {"color": GREY}),
@@ -29,7 +29,7 @@ def step_bars(frame: pd.DataFrame, ax: Axes) -> Axes:
             ax.plot(frame.mm_ms, y, "|", color="black", markersize=15, markeredgewidth=2, label="torch.mm alone")
         bars = ax.barh(y, times, 0.17, label=label, linewidth=0.9, **look)
         ax.bar_label(bars, said, padding=3, fontsize="small")
-    ax.set(yticks=range(len(frame)), yticklabels=frame.task, ylim=(len(frame) - 0.5, -0.5))
+    ax.set(yticks=range(len(frame)), yticklabels=frame.task.map(plain), ylim=(len(frame) - 0.5, -0.5))
     ax.set_xlabel(f"{'CPU' if frame.clock.iloc[0] == 'cpu' else 'Wall'} time of one step (ms)")
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.grid(axis="y", visible=False)

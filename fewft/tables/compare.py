@@ -6,6 +6,7 @@ import pandas as pd
 
 from fewft import paper
 from fewft.config import UsageError
+from fewft.markup import with_markup
 from fewft.plots import TASK_LABELS
 from fewft.stats import Moments, t_test
 from fewft.tables.words import ALPHA, NOT_RUN, TEST_RUNS
@@ -78,7 +79,7 @@ def comparison(
                 "n": f"{own.n} of {int(wanted.iloc[0]) if len(wanted) else expected_n}",
                 "Agreement": agreement(known, own),
             })  # fmt: skip
-    return pd.DataFrame(rows)
+    return with_markup(pd.DataFrame(rows), "Paper", "Ours")
 
 
 def agreement(known: Moments | None, own: Moments) -> str:

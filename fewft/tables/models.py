@@ -5,6 +5,7 @@ import pandas as pd
 from fewft import paper
 from fewft.config import RunConfig
 from fewft.designs import model_changes
+from fewft.markup import code, with_markup
 from fewft.plots import TASK_LABELS
 from fewft.studies import Study
 
@@ -32,7 +33,7 @@ def model_table(study: Study) -> pd.DataFrame:
         names = ", ".join(TASK_LABELS.get(task, task) for task in others)
         row = {"Model": name, "Task": names} | dict.fromkeys(COLUMNS.values(), "–")
         rows.append(row | {"Here": _said(study.run(others[0], "debiased", 0, **model_changes(study, name, others[0])))})
-    return pd.DataFrame(rows)
+    return with_markup(pd.DataFrame(rows), "Here")
 
 
 def _here(study: Study, model: str, task: str) -> str:
@@ -42,11 +43,11 @@ def _here(study: Study, model: str, task: str) -> str:
     if model not in study.other_models or not same:
         return "not in this study"
     run = study.run(same[0], "debiased", 0, **model_changes(study, model, same[0]))
-    return f"`{run.model}`: the same" + (" settings, 1,000 examples" if same[0].endswith("-1k") else "")
+    return f"{code(run.model)}: the same" + (" settings, 1,000 examples" if same[0].endswith("-1k") else "")
 
 
 def _said(run: RunConfig) -> str:
     length = f"{run.max_steps} steps" if run.max_steps else f"{run.num_train_epochs} epochs"
     warmup = f"{run.warmup_steps} steps" if run.warmup_steps else f"{run.warmup_ratio:.0%}"
     decay = "" if run.layerwise_lr_decay == 1 else f", LLRD {run.layerwise_lr_decay:g}"
-    return f"`{run.model}`: {run.learning_rate:g}, {length}, batch {run.train_batch_size}, warm-up {warmup}{decay}"
+    return f"{code(run.model)}: {run.learning_rate:g}, {length}, batch {run.train_batch_size}, warm-up {warmup}{decay}"

@@ -9,6 +9,7 @@ import pandas as pd
 from fewft.choices import METHOD_NAMES, chosen_point
 from fewft.config import RunConfig
 from fewft.designs import Request, method_grids, search_runs
+from fewft.markup import with_markup
 from fewft.plots import TASK_LABELS
 from fewft.studies import GRIDS, SEEDS, Study
 from fewft.tables.words import NOT_RUN
@@ -48,7 +49,7 @@ def search_table(ask: Request) -> pd.DataFrame:
                 text = _scored(cells[task][point], ask.scores)
                 row[TASK_LABELS.get(task, task)] = f"**{text}**" if point == chosen[task] else text
             rows.append(row)
-    return pd.DataFrame(rows)
+    return with_markup(pd.DataFrame(rows), *(TASK_LABELS.get(task, task) for task in ask.tasks))
 
 
 def _search(ask: Request, task: str, method: str) -> dict[Any, list[RunConfig]]:

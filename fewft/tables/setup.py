@@ -7,6 +7,7 @@ import pandas as pd
 from fewft import paper
 from fewft.config import RunConfig
 from fewft.experiments import Experiment, choose_learning_rate
+from fewft.markup import code, with_markup
 from fewft.plots import METRIC_LABELS, TASK_LABELS
 from fewft.studies import Study
 from fewft.tables.words import NOT_RUN
@@ -67,11 +68,12 @@ def settings_table(study: Study) -> pd.DataFrame:
         if field.name in ("task", "data", "init_seed", "data_seed", "correct_bias"):  # the experiment's
             continue
         ours = getattr(example, field.name)
-        same = "same" if ours == field.default else f"`{ours}`"
-        default = "none" if field.default == "" else f"`{field.default}`"
+        same = "same" if ours == field.default else code(ours)
+        default = "none" if field.default == "" else code(field.default)
         about = f"{field.metadata['about']} ({field.metadata['source']})"
-        rows.append((f"`{field.name}`", default, same, about))
-    return pd.DataFrame(rows, columns=["Setting", "Default", "Here", "Meaning (source)"])
+        rows.append((code(field.name), default, same, about))
+    table = pd.DataFrame(rows, columns=["Setting", "Default", "Here", "Meaning (source)"])
+    return with_markup(table, "Setting", "Default", "Here")
 
 
 def rate_table(runs: Experiment) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from fewft import tasks
 from fewft.config import RunConfig, UsageError
+from fewft.markup import code, escape
 from fewft.results import differences
 from fewft.yours.advice import Advice
 from fewft.yours.runs import Comparison
@@ -73,7 +74,9 @@ def _write_model(config: RunConfig, advice: Advice, stored: pd.Series, folder: P
     model.config.problem_type = "single_label_classification" if labels else "regression"
     model.save_pretrained(folder)
     sources.load_tokenizer(config.model).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)  # not the shared one: it is to cut texts where the run did
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False
+    )  # not the shared one: it is to cut texts where the run did
     tokenizer.model_max_length = config.max_seq_length
     tokenizer.save_pretrained(folder)
     scores = {name: getattr(done.result, name) for name in ("best_val", "test_best", "majority_test", "best_step")}
@@ -101,8 +104,8 @@ def _card(said: Mapping[str, Any], config: RunConfig) -> str:
     scores, unlike = said["scores"], ", ".join(said["unlike_stored"])
     same = f"unlike the stored run in {unlike}" if unlike else "the stored run to the bit"
     return (
-        f"# {config.task}: {said['recipe']}\n\n{said['advice']}\n\n"
-        f"`{config.model}`, fine-tuned by fewft (run `{said['run_id']}`, every setting in `run.json`). "
+        f"# {escape(config.task)}: {escape(said['recipe'])}\n\n{escape(said['advice'])}\n\n"
+        f"{code(config.model)}, fine-tuned by fewft (run `{said['run_id']}`, every setting in `run.json`). "
         f"Best checkpoint after {scores['best_step']} steps: validation {scores['best_val']:.3f}, test "
         f"{scores['test_best']:.3f} {said['metric']} (the most frequent label: {scores['majority_test']:.3f}); {same}.\n\n"
         "```python\nfrom transformers import pipeline\n\n"
