@@ -59,9 +59,9 @@ def test_the_recipes_are_the_papers_two_arms(write_study: Write) -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"sedes": 3}, r"key of small.toml: 'sedes'.*'seeds'.*accepted: .*tasks"),
-        ({"more": 'name = "other"\n'}, "key of small.toml: 'name'"),
-        ({"model": None}, "model: missing in '.*small.toml'.*accepted: .*description"),
+        ({"sedes": 3}, r"small.toml: key: 'sedes'.*'seeds'.*accepted: .*tasks"),
+        ({"more": 'name = "other"\n'}, "small.toml: key: 'name'"),
+        ({"model": None}, "small.toml: model: missing.*accepted: .*description"),
         ({"tasks": None}, "tasks: missing"),
         ({"tasks": "rte"}, "tasks: 'rte'.*accepted: a list"),
         ({"tasks": []}, "tasks.*empty list"),
