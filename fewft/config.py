@@ -26,10 +26,13 @@ class UsageError(ValueError):
     """A wrong call: one sentence, on one line, that names the argument, its value and what is accepted."""
 
     def __init__(self, message: str) -> None:
-        line = re.sub(CONTROL, lambda found: ascii(found[0])[1:-1], message)
-        if len(line) > LONGEST_MESSAGE:
-            line = f"{line[: LONGEST_MESSAGE - MESSAGE_END - 5]} ... {line[-MESSAGE_END:]}"
-        super().__init__(line)
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _cut(message))
+        super().__init__(_cut(line))
+
+
+def _cut(text: str) -> str:
+    whole = len(text) <= LONGEST_MESSAGE
+    return text if whole else f"{text[: LONGEST_MESSAGE - MESSAGE_END - 5]} ... {text[-MESSAGE_END:]}"
 
 
 def shown(value: object) -> str:

@@ -230,7 +230,7 @@ def test_without_test_file_validation_is_halved(tmp_path: Path) -> None:
         ({"ending": "jsonl", "train": [*ROWS, ("a", "b", None)]}, r"'' in '.*train.jsonl', row 5, column 'y'"),
         ({"text": ("a", "c")}, r"column of '.*train.csv': 'c' is not known.*a, b, y"),
         ({"label": "label"}, r"column of '.*train.csv': 'label' is not known.*a, b, y"),
-        ({"train": ROWS[1:3]}, rr"train.csv' has only \('yes',\).*two or more"),
+        ({"train": ROWS[1:3]}, r"train.csv' has only \('yes',\).*two or more"),
         ({"train": [*ROWS, ("a", "b", "perhaps")], "metric": "f1"}, "'f1' with 3 labels.*two labels"),
         ({"metric": "spearman"}, r"'no' in '.*train.csv', row 1, column 'y'.*a number"),
         ({"metric": "auc"}, "metric: 'auc'.*accuracy, f1, matthews, spearman"),
