@@ -40,9 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"fewft: {error}", file=sys.stderr)
         return 2
-    except (BookError, ConflictError, SweepError, OSError) as error:
+    except (BookError, ConflictError, SweepError) as error:
         print(f"fewft: {error}", file=sys.stderr)
-        return 2 if isinstance(error, OSError) and error.errno in NO_SUCH_PATH else 1
+        return 1
+    except OSError as error:
+        print(f"fewft: {UsageError(str(error))}", file=sys.stderr)  # in one line that is not too long
+        return 2 if error.errno in NO_SUCH_PATH else 1
     except KeyboardInterrupt:
         print("fewft: interrupted; finished runs are stored, the same call goes on", file=sys.stderr)
         return 1
@@ -128,6 +131,8 @@ def _status(options: argparse.Namespace) -> int:
 def _claims(options: argparse.Namespace) -> int:
     from fewft import claims
 
+    if os.path.isdir(options.write):
+        raise UsageError(f"write: {options.write!r} is a folder; accepted: a file, there or not")
     judged = claims.of_study(options.study, results=options.results)
     print(*claims.lines(judged), sep="\n")
     changed = claims.changes(judged, Path(options.expect)) if options.expect else []

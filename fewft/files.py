@@ -16,6 +16,9 @@ from fewft.config import UsageError, check_choice, shown
 from fewft.splits import Split
 
 
+LARGEST = float(np.finfo(np.float32).max)  # label of a regression
+
+
 def read_table(path: Path, *, header: Sequence[str] = ()) -> pd.DataFrame:
     """A .tsv (no quoting, as GLUE's), .csv or .jsonl file as strings.
 
@@ -123,6 +126,6 @@ def to_split(frame: pd.DataFrame, text: Sequence[str], label: str, labels: Seque
 
 
 def _finite(text: str) -> float:
-    if not abs(value := float(text)) <= np.finfo(np.float32).max:  # or not a number
+    if not abs(value := float(text)) <= LARGEST:  # or not a number
         raise ValueError(text)
     return value

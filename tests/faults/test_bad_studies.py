@@ -91,7 +91,7 @@ def test_damaged_study_files(tmp_path: Path, long: bool, tally: Callable[[str], 
         path.write_bytes(content)
         campaign.case(use, "small.toml", "task 'mine'", "t.csv")
 
-    tally(campaign.run(25_000 if long else 450, damaged(texts()), one, long=long))
+    tally(campaign.run(20_000 if long else 450, damaged(texts()), one, long=long))
 
 
 @pytest.mark.parametrize(
