@@ -15,7 +15,6 @@ import pandas as pd
 from fewft.config import UsageError, check_choice, shown
 from fewft.splits import Split
 
-
 LARGEST = float(np.finfo(np.float32).max)  # label of a regression
 
 
