@@ -18,6 +18,21 @@ from fewft.splits import Split
 LARGEST = float(np.finfo(np.float32).max)  # label of a regression
 
 
+def read_text(path: Path) -> str:
+    """A whole file in UTF-8, without a byte order mark, its line ends as they are.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a byte that is not UTF-8; its line is named.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, byte = error.object.count(b"\n", 0, error.start) + 1, error.object[error.start]
+        raise ValueError(f"line {line}: byte 0x{byte:02x} is not UTF-8") from None
+
+
 def read_table(path: Path, *, header: Sequence[str] = ()) -> pd.DataFrame:
     """A .tsv (no quoting, as GLUE's), .csv or .jsonl file as strings.
 
@@ -28,7 +43,7 @@ def read_table(path: Path, *, header: Sequence[str] = ()) -> pd.DataFrame:
         raise UsageError(f"data file: {str(path)!r} does not exist; accepted: a .tsv, .csv or .jsonl file")
     check_choice("data file's ending", path.suffix, (".tsv", ".csv", ".jsonl"))
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path)
         if "\0" in text:  # pandas would end a field there
             raise ValueError("it has NUL characters, as UTF-16 has")
         return _read_jsonl(text) if path.suffix == ".jsonl" else _read_delimited(text, path.suffix, header)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from fewft.book import Shown
 from fewft.config import CORE_VERSION, RunConfig, UsageError, shown
+from fewft.files import read_text
 from fewft.tables import NOT_RUN, where_words
 
 OUTCOMES = (
@@ -43,7 +44,7 @@ def read_runs(path: Path | str) -> list[RunConfig]:
         UsageError: no such file, none in it, or a line whose configuration is not that of its `run_id`.
     """
     try:
-        text = Path(path).read_text("utf-8-sig")
+        text = read_text(Path(path))
     except (OSError, ValueError) as error:  # a name with a NUL, bytes that are no UTF-8
         raise UsageError(f"runs: {shown(str(path))} cannot be read ({error}); accepted: a CSV file of runs") from error
     rows, runs = csv.DictReader(io.StringIO(text, newline="")), []

@@ -10,6 +10,7 @@ from typing import Any, get_origin
 
 from fewft import paper, tasks
 from fewft.config import METHODS, RunConfig, UsageError, check_choice, check_type, shown
+from fewft.files import read_text
 
 RECIPES: dict[str, dict[str, Any]] = {  # the paper's arms: RunConfig fields on top of the study's settings
     "debiased": {"correct_bias": True},
@@ -156,7 +157,7 @@ def load(name: str) -> Study:
     if not os.path.isfile(path):  # unlike Path's, no error for a name that no file can have
         raise UsageError(f"study: no file {shown(name)}; accepted: a .toml file or one of {', '.join(available())}")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:  # tomllib's own errors are ValueErrors
         raise UsageError(f"study: {str(path)!r} is not TOML ({error}); accepted: a TOML file") from error
     try:

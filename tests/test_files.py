@@ -61,3 +61,9 @@ def test_a_number_beyond_float32_is_no_label(tmp_path: Path) -> None:
     (path := tmp_path / "a.csv").write_text("a,y\np,1e38\nq,1e39\n")
     with pytest.raises(UsageError, match=r"label: '1e39' in '.*a\.csv', row 2, column 'y'"):
         to_split(read_table(path), ["a"], "y", (), path)
+
+
+def test_a_byte_that_is_not_utf8_is_named_with_its_line(tmp_path: Path) -> None:
+    (path := tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfa,y\np,1\n\xe9,2\n")
+    with pytest.raises(UsageError, match=r"a\.csv' cannot be read .line 3: byte 0xe9 is not UTF-8."):
+        read_table(path)

@@ -13,6 +13,7 @@ from fewft.claims.kinds import Outcome
 from fewft.claims.runs import Runs
 from fewft.claims.sections import SECTION_4, SECTION_5, SECTION_6, SECTION_7
 from fewft.config import UsageError, shown
+from fewft.files import read_text
 from fewft.results import ResultStore, replace_file
 from fewft.tables.words import ALPHA, NOT_RUN
 
@@ -101,8 +102,8 @@ def changes(judged: Sequence[Judged], path: Path) -> list[str]:
     if not os.path.isfile(path):  # unlike Path's, no error for a name that no file can have
         raise UsageError(f"expect: no file {shown(str(path))}; accepted: one that --write made")
     try:
-        rows = list(csv.reader(path.read_text("utf8").splitlines()))
-    except (OSError, UnicodeError, csv.Error) as error:
+        rows = list(csv.reader(read_text(path).splitlines()))
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"expect: {str(path)!r} cannot be read ({error}); accepted: one that --write made") from error
     if rows[:1] != [["claim", "verdict"]] or any(len(row) != 2 for row in rows):
         raise UsageError(f"expect: {str(path)!r} is not a list of claims and verdicts; accepted: one that --write made")
