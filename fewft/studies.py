@@ -73,7 +73,7 @@ class Study:
     def __post_init__(self) -> None:
         if not self.tasks:
             raise UsageError("tasks: an empty list; accepted: one entry or more")
-        for task in (*self.all_tasks, *filter(None, (self.intermediate_task, self.large_task))):
+        for task in (*self.tasks, *self.more_tasks, *filter(None, (self.intermediate_task, self.large_task))):
             check_choice("task", task, [*tasks.names(), *self.data])
         check_type("gpus_per_run", self.gpus_per_run, float)
         if self.gpus_per_run < 0:

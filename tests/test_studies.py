@@ -65,6 +65,7 @@ def test_the_recipes_are_the_papers_two_arms(write_study: Write) -> None:
         ({"tasks": None}, "tasks: missing"),
         ({"tasks": "rte"}, "tasks: 'rte'.*accepted: a list"),
         ({"tasks": []}, "tasks.*empty list"),
+        ({"tasks": [["rte"]]}, r"small.toml: task: .'rte'. is not known; accepted: "),
         ({"tasks": ["rte", "colla"]}, "task: 'colla'.*'cola'.*bundled:similarity"),
         ({"seeds": 3}, "seeds: 3.*accepted: a dict"),
         ({"seeds": {"reinit": "3"}}, "seeds.reinit: '3'.*accepted: a whole number, 1 or more"),
