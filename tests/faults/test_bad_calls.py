@@ -195,7 +195,7 @@ def test_damaged_lists_of_verdicts(project: Path, long: bool, tally: Callable[[s
 
     encodings = st.sampled_from(("utf-8",) * 6 + ("utf-16", "latin-1"))
     strategy = st.tuples(changes, encodings, st.one_of(st.just(0), st.integers(0, 500)))
-    tally(campaign.run(5_000 if long else 150, strategy, one, long=long))
+    tally(campaign.run(8_000 if long else 150, strategy, one, long=long))
 
 
 def test_parameters_of_any_value(project: Path, long: bool, tally: Callable[[str], None]) -> None:

@@ -63,7 +63,7 @@ def test_damaged_files_of_runs(tmp_path: Path, long: bool, tally: Callable[[str]
         path.write_bytes(content)
         campaign.case(lambda: read_runs(path), "fig-2.csv")
 
-    tally(campaign.run(15_000 if long else 350, damaged(runs(table(tmp_path))), one, long=long))
+    tally(campaign.run(20_000 if long else 350, damaged(runs(table(tmp_path))), one, long=long))
 
 
 def test_settings_of_any_value(long: bool, tally: Callable[[str], None]) -> None:
@@ -82,4 +82,4 @@ def test_settings_of_any_value(long: bool, tally: Callable[[str], None]) -> None
     def one(values: dict[Any, Any]) -> None:
         campaign.case(lambda: use(values), *(str(name)[:100] for name in values))
 
-    tally(campaign.run(25_000 if long else 400, given, one, long=long))
+    tally(campaign.run(32_000 if long else 400, given, one, long=long))
