@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewft.config import UsageError, check_choice
+from fewft.config import UsageError, check_choice, check_type, shown
 from fewft.markup import KEY, code, escape
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
         check_choice(f"parameter of {notebook.name}", name, defaults)
         wanted = type(defaults[name])
         if type(value) is not wanted and (type(value), wanted) != (int, float):
-            raise UsageError(f"parameter {name}: {value!r} is {type(value).__name__}; accepted: {wanted.__name__}")
+            raise UsageError(f"parameter {name}: {shown(value)} is {type(value).__name__}; accepted: {wanted.__name__}")
+        check_type(f"parameter {name}", value, wanted)
 
 
 def execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
@@ -158,6 +159,10 @@ def build(*, root: Path, parameters: dict[str, Any], jobs: int = 2, out: Path | 
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     notebooks = sorted((root / "notebooks").glob("*.ipynb"))
     share_parameters(notebooks, parameters)  # a wrong call leaves the last book as it is
+    if jobs < 1:
+        raise UsageError(f"jobs: {jobs}; accepted: 1 or more")
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise UsageError(f"out: {shown(str(out))} is a file; accepted: a folder")
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("_ext", "_toc.yml", "__pycache__"))
     execute_all(notebooks, stage, parameters, jobs)

@@ -4,7 +4,9 @@
 """
 
 import argparse
-import ast
+import errno
+import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -12,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from fewft import experiments, studies
-from fewft.config import RunConfig, UsageError
+from fewft.config import CONTROL, RunConfig, UsageError, shown
 from fewft.designs import EXPERIMENTS
 from fewft.results import ResultStore
 from fewft.tally import COUNTS, lines_of
 from fewft.yours import options as yours_options
+
+LONGEST_ARGUMENT = 4000  # characters; Linux has no longer paths
+NO_SUCH_PATH = (  # errors of paths that a wrong argument can give, such as a folder in place of a file
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,24 +32,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from fewft.merge import ConflictError
     from fewft.sweep import SweepError
 
-    options = _parser().parse_args(arguments)
     try:
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        _check_arguments(given)
+        options = _parser().parse_args(given)
         return options.command(options)
     except UsageError as error:
         print(f"fewft: {error}", file=sys.stderr)
         return 2
-    except (BookError, ConflictError, SweepError, OSError) as error:
+    except (BookError, ConflictError, SweepError) as error:
         print(f"fewft: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"fewft: {UsageError(str(error))}", file=sys.stderr)  # in one line that is not too long
+        return 2 if error.errno in NO_SUCH_PATH else 1
     except KeyboardInterrupt:
         print("fewft: interrupted; finished runs are stored, the same call goes on", file=sys.stderr)
         return 1
 
 
+def _check_arguments(given: Sequence[str]) -> None:
+    """Refuse what no name, path or number has, before anything reads it."""
+    for text in given:
+        if len(text) > LONGEST_ARGUMENT or CONTROL.search(text):
+            accepted = f"up to {LONGEST_ARGUMENT:,} characters of UTF-8, none of them a control character"
+            raise UsageError(f"argument: {shown(text)}; accepted: {accepted}")
+
+
 def _plan(options: argparse.Namespace) -> int:
     from fewft import costs
 
-    if not options.rate >= 0:  # or not a number
+    if not 0 <= options.rate < math.inf:  # or not a number
         raise UsageError(f"rate: {options.rate:g}; accepted: FLOP/s above 0, or 0 to measure them")
     study, store = _open(options)
     records, finished = store.records(), store.finished()
@@ -141,6 +161,8 @@ def _repair(study: studies.Study, store: ResultStore, options: argparse.Namespac
 def _claims(options: argparse.Namespace) -> int:
     from fewft import claims
 
+    if os.path.isdir(options.write):
+        raise UsageError(f"write: {options.write!r} is a folder; accepted: a file, there or not")
     judged = claims.of_study(options.study, results=options.results)
     print(*claims.lines(judged), sep="\n")
     changed = claims.changes(judged, Path(options.expect)) if options.expect else []
@@ -205,17 +227,29 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _literal(text: str) -> Any:
-    """A number, True or False, or else the text as it is."""
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-    return value if isinstance(value, bool | int | float) else text
+    """A finite number, True or False, or else the text as it is."""
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        return text if isinstance(value, float) and not math.isfinite(value) else value
+    return text
 
 
 def _open(options: argparse.Namespace) -> tuple[studies.Study, ResultStore]:
     study = studies.load(options.study)
-    return study, ResultStore(studies.root() / options.results, study.name)
+    return study, ResultStore(_results(options), study.name)
+
+
+def _results(options: argparse.Namespace) -> Path:
+    """The folder of the stored runs, there or not."""
+    folder = studies.root() / options.results
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise UsageError(f"results: {options.results!r} is a file; accepted: a folder")
+    return folder
 
 
 def _wanted(

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass
 from difflib import get_close_matches
@@ -16,10 +17,31 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 METHODS = (  # what a section adds to plain fine-tuning
     "reinit_layers", "mixout_prob", "layerwise_lr_decay", "weight_decay", "prior_weight_decay", "intermediate_task",
 )  # fmt: skip
+LONGEST_MESSAGE, MESSAGE_END = 1000, 300  # characters; of a longer one the middle, with the value in it, is left out
+LONGEST_VALUE = 200  # characters of one value in a message
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # neither text nor, on a line, readable
 
 
 class UsageError(ValueError):
-    """A wrong call: one sentence that names the argument, its value and what is accepted."""
+    """A wrong call: one sentence, on one line, that names the argument, its value and what is accepted."""
+
+    def __init__(self, message: str) -> None:
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _cut(message))
+        super().__init__(_cut(line))
+
+
+def _cut(text: str) -> str:
+    whole = len(text) <= LONGEST_MESSAGE
+    return text if whole else f"{text[: LONGEST_MESSAGE - MESSAGE_END - 5]} ... {text[-MESSAGE_END:]}"
+
+
+def shown(value: object) -> str:
+    """A value as messages have it: cut where it is long, and in words where Python cannot write it."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # of a whole number with thousands of digits, of a list in a list in a ...
+        return f"a {type(value).__name__} too large to be shown"
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} ..."
 
 
 def check_choice(argument: str, value: object, accepted: Iterable[str]) -> None:
@@ -30,9 +52,9 @@ def check_choice(argument: str, value: object, accepted: Iterable[str]) -> None:
     """
     names = sorted(accepted)
     if value not in names:
-        near = get_close_matches(str(value), names, n=1)
+        near = get_close_matches(value[:LONGEST_VALUE], names, n=1) if isinstance(value, str) else []
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise UsageError(f"{argument}: {value!r} is not known{hint}; accepted: {', '.join(names)}")
+        raise UsageError(f"{argument}: {shown(value)} is not known{hint}; accepted: {', '.join(names)}")
 
 
 def _setting(default: Any, about: str, source: str) -> Any:
@@ -84,7 +106,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_type(field.name, getattr(self, field.name), field.type)
+            check_type(field.name, getattr(self, field.name), field.type)
             if field.type is float:
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
         check_choice("precision", self.precision, PRECISIONS)
@@ -98,12 +120,7 @@ class RunConfig:
             _check_range(name, getattr(self, name), at_least=0, below=1)
         _check_range("layerwise_lr_decay", self.layerwise_lr_decay, above=0, at_most=1)
         _check_range("reinit_layers", self.reinit_layers, at_least=-1)
-        try:
-            json.loads(self.data or "{}")
-        except ValueError as error:
-            raise UsageError(
-                f"data: {self.data!r} is not JSON ({error}); accepted: what tasks.own_data gives"
-            ) from None
+        _check_data(self.data)
         _check_range("max_seq_length", self.max_seq_length, at_least=8)
         if not self.num_train_epochs and not self.max_steps:
             raise UsageError("num_train_epochs: 0 needs max_steps above 0; accepted: one of the two above 0")
@@ -162,12 +179,33 @@ class RunConfig:
         return self.max_steps or self.num_train_epochs * math.ceil(num_examples / self.train_batch_size)
 
 
-def _check_type(name: str, value: object, kind: type) -> None:
+def check_type(name: str, value: object, kind: type) -> None:
+    """Refuse a value that is not of a kind: bool, int (of 64 bits), float (finite, or such an int) or str (of text).
+
+    Raises:
+        UsageError: names the argument, the value and the kind.
+    """
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise UsageError(f"{name}: {value!r} is a {type(value).__name__}; accepted: {kind.__name__}")
-    if kind is float and not math.isfinite(value):
+        raise UsageError(f"{name}: {shown(value)} is a {type(value).__name__}; accepted: {kind.__name__}")
+    if isinstance(value, int) and value.bit_length() > 63:  # neither torch nor Parquet has larger ones
+        raise UsageError(f"{name}: {shown(value)} has {value.bit_length()} bits; accepted: a number of at most 63")
+    if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{name}: {value!r}; accepted: a finite number")
+    if isinstance(value, str) and CONTROL.search(value):
+        raise UsageError(f"{name}: {shown(value)}; accepted: text without control characters")
+
+
+def _check_data(text: str) -> None:
+    """Refuse what `run_id` cannot read; `tasks.load` asks for more."""
+    try:
+        spec = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"data: {shown(text)} is not JSON ({error}); accepted: what tasks.own_data gives") from None
+    values = list(spec.values()) if isinstance(spec, dict) else [None]
+    inner = [x for v in values for x in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else [v])]
+    if not all(isinstance(x, str) for x in inner):
+        raise UsageError(f"data: {shown(text)}; accepted: what tasks.own_data gives")
 
 
 def _check_range(

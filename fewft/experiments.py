@@ -11,10 +11,10 @@ import pandas as pd
 
 from fewft import studies
 from fewft import tasks as glue
-from fewft.config import RunConfig, UsageError, check_choice
+from fewft.config import RunConfig, UsageError, check_choice, shown
 from fewft.designs import EXPERIMENTS, Choice, Request, tasks_of
 from fewft.results import ResultStore, replace_file
-from fewft.studies import Study
+from fewft.studies import MOST_SEEDS, Study
 
 if TYPE_CHECKING:
     from fewft.sweep import Done
@@ -82,8 +82,8 @@ def plan(
         UsageError: unknown experiment or task, negative seeds.
     """
     check_choice("experiment", name, EXPERIMENTS)
-    if seeds < 0:
-        raise UsageError(f"seeds: {seeds}; accepted: 0 (as the study says) or more")
+    if not 0 <= seeds <= MOST_SEEDS:
+        raise UsageError(f"seeds: {shown(seeds)}; accepted: 0 (as the study says) or more, to {MOST_SEEDS:,}")
     named = tuple(dict.fromkeys(t.strip() for t in tasks.split(",") if t.strip()))
     for task in named:
         check_choice("tasks", task, (*study.all_tasks, *filter(None, [study.large_task])))
@@ -211,8 +211,8 @@ def record_datasets(names: str = "", *, results: str = "results") -> pd.DataFram
     chosen = [n.strip() for n in names.split(",") if n.strip()] or glue.names()
     path = studies.root() / results / "datasets.csv"
     table = pd.DataFrame([glue.describe(name) for name in chosen])
-    if path.is_file():
-        kept = pd.read_csv(path)
+    kept = _read_datasets(path)
+    if len(kept):
         table = pd.concat([kept[~kept.task.isin(chosen)], table])
     table = table.sort_values("task", key=lambda column: column.map(glue.names().index))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,5 +222,20 @@ def record_datasets(names: str = "", *, results: str = "results") -> pd.DataFram
 
 def datasets(results: str = "results") -> pd.DataFrame:
     """The stored counts and baselines, by task; empty when none were stored."""
-    path = studies.root() / results / "datasets.csv"
-    return pd.read_csv(path).set_index("task") if path.is_file() else pd.DataFrame()
+    found = _read_datasets(studies.root() / results / "datasets.csv")
+    return found.set_index("task") if len(found) else found
+
+
+def _read_datasets(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame()
+    try:
+        found = pd.read_csv(path)
+        for task in found["task"]:  # KeyError: a table of something else
+            check_choice("task", task, glue.names())
+    except (ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"results: {str(path)!r} cannot be read ({reason}); accepted: what fewft data wrote"
+        ) from error
+    return found

@@ -4,6 +4,7 @@ import base64
 import csv
 import dataclasses
 import html
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +12,8 @@ from typing import Any, Protocol
 import pandas as pd
 
 from fewft.book import Shown
-from fewft.config import CORE_VERSION, RunConfig, UsageError
+from fewft.config import CORE_VERSION, RunConfig, UsageError, shown
+from fewft.files import read_text
 from fewft.markup import code, escape, guard_formula, unguard_formula
 from fewft.tables import NOT_RUN, where_words
 
@@ -47,15 +49,22 @@ def read_runs(path: Path | str, data: Mapping[str, str]) -> list[RunConfig]:
         data: a study's own, by task; the files that the CSV file names are never opened.
 
     Raises:
-        UsageError: no such file, or a line whose configuration is not that of its `run_id`, or whose data are not the study's.
+        UsageError: no such file, none in it, or a line whose configuration is not that of its `run_id`, or whose
+            data are not the study's.
     """
     try:
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            return [
-                _own(path, line, _run(path, line, row), data) for line, row in enumerate(csv.DictReader(file), start=2)
-            ]
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise UsageError(f"runs: {str(path)!r} cannot be read ({error}); accepted: a CSV file of runs") from error
+        text = read_text(Path(path))
+    except (OSError, ValueError) as error:  # a name with a NUL, bytes that are no UTF-8
+        raise UsageError(f"runs: {shown(str(path))} cannot be read ({error}); accepted: a CSV file of runs") from error
+    rows, runs = csv.DictReader(io.StringIO(text, newline="")), []
+    try:
+        runs = [_own(path, rows.line_num, _run(path, rows.line_num, row), data) for row in rows]
+    except csv.Error as error:
+        where = f"{str(path)!r}, line {rows.line_num + 1}"
+        raise UsageError(f"runs: {where} cannot be read ({error}); accepted: a CSV file of runs") from error
+    if not runs:
+        raise UsageError(f"runs: {str(path)!r} has none; accepted: a CSV file of runs")
+    return runs
 
 
 def _run(path: Path | str, line: int, row: dict[str, Any]) -> RunConfig:
@@ -66,7 +75,7 @@ def _run(path: Path | str, line: int, row: dict[str, Any]) -> RunConfig:
     except (ValueError, KeyError) as error:
         raise UsageError(f"{where}: {error}; accepted: the columns as they were downloaded") from error
     if config.run_id != wanted:
-        raise UsageError(f"{where}: run_id {wanted!r} has another configuration; accepted: {config.run_id}")
+        raise UsageError(f"{where}: run_id {shown(wanted)} has another configuration; accepted: {config.run_id}")
     return config
 
 

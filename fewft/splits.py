@@ -49,6 +49,8 @@ def paper_splits(name: str, train: Split, dev: Split, *, subset: bool) -> tuple[
         kept = _torch_permutation(len(train))[:SUBSET] if subset else range(len(train))
         return train.take(kept), *halve(dev)
     groups = shuffled_groups(train.labels)
+    if len(groups) < 2:
+        raise UsageError(f"task {name!r}: its training file has {len(groups)} of its labels; accepted: two or more")
     share = SUBSET // len(groups)
     if name in SMALL:
         kept = [i for g in groups for i in g[:share]] if subset else range(len(train))

@@ -1,6 +1,7 @@
 """A study: which model, data and sizes the paper is re-done with, read from a TOML file."""
 
 import dataclasses
+import os.path
 import tomllib
 from dataclasses import dataclass, field
 from itertools import product
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from fewft import paper, tasks
-from fewft.config import METHODS, RunConfig, UsageError, check_choice
+from fewft.config import METHODS, RunConfig, UsageError, check_choice, check_type, shown
+from fewft.files import read_text
 
 RECIPES: dict[str, dict[str, Any]] = {  # the paper's arms: RunConfig fields on top of the study's settings
     "debiased": {"correct_bias": True},
@@ -41,6 +43,7 @@ GRIDS: dict[str, tuple[float, ...]] = {  # as in the paper; a study's [grids] ch
     "prior_weight_decay": (1e-3, 1e-2, 1e-1, 1.0),
     "weight_decay": (1e-4, 1e-3, 1e-2, 1e-1),
 }
+MOST_SEEDS = 1000  # runs for each cell; the paper's most are 50, and Appendix B has their square
 COUNTS = ("reinit_layers", "distance_layers", "randomness_layers", "max_steps")  # grids of whole numbers
 
 
@@ -70,8 +73,9 @@ class Study:
     def __post_init__(self) -> None:
         if not self.tasks:
             raise UsageError("tasks: an empty list; accepted: one entry or more")
-        for task in (*self.all_tasks, *filter(None, (self.intermediate_task, self.large_task))):
+        for task in (*self.tasks, *self.more_tasks, *filter(None, (self.intermediate_task, self.large_task))):
             check_choice("task", task, [*tasks.names(), *self.data])
+        check_type("gpus_per_run", self.gpus_per_run, float)
         if self.gpus_per_run < 0:
             raise UsageError(f"gpus_per_run: {self.gpus_per_run}; accepted: 0 or more")
         _check_seeds(self.seeds)
@@ -108,18 +112,18 @@ class Study:
 def _check_seeds(seeds: dict[str, int]) -> None:
     for name, value in seeds.items():
         check_choice("seeds", name, SEEDS)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UsageError(f"seeds.{name}: {value!r}; accepted: a whole number, 1 or more")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_SEEDS:
+            raise UsageError(f"seeds.{name}: {shown(value)}; accepted: a whole number, 1 or more, to {MOST_SEEDS:,}")
 
 
 def _grid(name: str, values: Any) -> tuple[float, ...]:
     check_choice("grids", name, GRIDS)
     kind: Any = int if name in COUNTS else int | float
     if not isinstance(values, list | tuple) or not values:
-        raise UsageError(f"grids.{name}: {values!r}; accepted: a list with one entry or more")
+        raise UsageError(f"grids.{name}: {shown(values)}; accepted: a list with one entry or more")
     for value in values:
         if isinstance(value, bool) or not isinstance(value, kind):
-            raise UsageError(f"grids.{name}: {value!r}; accepted: {'whole ' if kind is int else ''}numbers")
+            raise UsageError(f"grids.{name}: {shown(value)}; accepted: {'whole ' if kind is int else ''}numbers")
         fields = {"distance_layers": "reinit_layers", "randomness_layers": "reinit_layers"}
         field_name = fields.get(name, name.removeprefix("llrd_"))
         RunConfig(task="rte", **{field_name: value})  # refuses what is out of range
@@ -144,35 +148,38 @@ def load(name: str) -> Study:
     """A study by name, or by the path of its TOML file.
 
     Raises:
-        UsageError: unknown study or key, wrong type, unreadable TOML.
+        UsageError: unknown study or key, wrong type, unreadable TOML; the file is named.
     """
     path = Path(name)
     if path.suffix != ".toml":
         check_choice("study", name, available())
         path = available()[name]
     if path.stem.strip(".") == "":  # its runs would lie in the folder above the results
-        raise UsageError(f"study: {name!r}; accepted: a file whose name has more than dots")
-    if not path.is_file():
-        raise UsageError(f"study: no file {name!r}; accepted: a .toml file or one of {', '.join(available())}")
+        raise UsageError(f"study: {shown(name)}; accepted: a file whose name has more than dots")
+    if not os.path.isfile(path):  # unlike Path's, no error for a name that no file can have
+        raise UsageError(f"study: no file {shown(name)}; accepted: a .toml file or one of {', '.join(available())}")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeError) as error:
+        values = tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:  # tomllib's own errors are ValueErrors
         raise UsageError(f"study: {str(path)!r} is not TOML ({error}); accepted: a TOML file") from error
-    return _from_toml(path, values)
+    try:
+        return _from_toml(path, values)
+    except UsageError as error:
+        raise UsageError(f"{path.name}: {error}") from error
 
 
 def _from_toml(path: Path, values: dict[str, Any]) -> Study:
     fields = {f.name: f for f in dataclasses.fields(Study) if f.name != "name"}
     for key in values:
-        check_choice(f"key of {path.name}", key, fields)
+        check_choice("key", key, fields)
     for key, entry in fields.items():
         required = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
         if required and key not in values:
-            raise UsageError(f"{key}: missing in {str(path)!r}; accepted: {', '.join(fields)}")
+            raise UsageError(f"{key}: missing; accepted: {', '.join(fields)}")
         kind = {"tasks": list, "more_tasks": list}.get(key, get_origin(entry.type) or entry.type)
         accepted = (int, float) if kind is float else kind
         if key in values and (not isinstance(values[key], accepted) or isinstance(values[key], bool)):
-            raise UsageError(f"{key}: {values[key]!r} in {path.name}; accepted: a {kind.__name__}")
+            raise UsageError(f"{key}: {shown(values[key])}; accepted: a {kind.__name__}")
     own = {name: _own(path.parent, name, table) for name, table in values.pop("data", {}).items()}
     lists = {key: tuple(values.pop(key)) for key in ("tasks", "more_tasks") if key in values}
     return Study(name=path.stem, data=own, **lists, **values)
@@ -181,13 +188,13 @@ def _from_toml(path: Path, values: dict[str, Any]) -> Study:
 def _own(folder: Path, name: str, table: dict[str, Any]) -> str:
     accepted = ("train", "validation", "test", "text", "label", "metric")
     if not isinstance(table, dict):
-        raise UsageError(f"data.{name}: {table!r}; accepted: a section with {', '.join(accepted)}")
+        raise UsageError(f"data.{name}: {shown(table)}; accepted: a section with {', '.join(accepted)}")
     for key, value in table.items():
         check_choice(f"key of data.{name}", key, accepted)
         texts = value if key == "text" and isinstance(value, list) else [value]
         if not all(isinstance(text, str) for text in texts):
             raise UsageError(
-                f"data.{name}.{key}: {value!r}; accepted: a str{', or a list of' if key == 'text' else ''}"
+                f"data.{name}.{key}: {shown(value)}; accepted: a str{', or a list of' if key == 'text' else ''}"
             )
     for key in ("train", "validation", "text", "label", "metric"):
         if key not in table:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from fewft import bundled
-from fewft.config import UsageError, check_choice
+from fewft.config import RunConfig, UsageError, check_choice, shown
 from fewft.files import check_columns, read_table, to_split
 from fewft.metrics import METRICS, majority_baseline
 from fewft.splits import HELD_OUT, SMALL, SUBSET, Split, halve, majority_label, paper_splits
@@ -64,6 +65,8 @@ GLUE = {
 HUB_ROWS = {"rte": 2490, "mrpc": 3668, "stsb": 5749, "cola": 8551, "sst2": 67349, "qnli": 104743, "qqp": 363846,
             "mnli": 392702}  # fmt: skip  # training rows of nyu-mll/glue: fewer means a sample
 HUB_DEV_ROWS = {"qqp": 40430, "mnli": 9815}  # development rows there, of the tasks whose sample is cut in them too
+PARTS = ("train", "validation", "test")
+NO_FILE = "no file"  # in place of a checksum
 MEASURED_LENGTH = 128  # tokens at which examples are cut before their mean length is taken
 
 
@@ -183,20 +186,46 @@ def own_data(files: dict[str, Path], text: Sequence[str], label: str, metric: st
     Raises:
         UsageError: a missing file, unknown split or metric.
     """
-    check_choice("metric", metric, METRICS)
-    for part, path in files.items():
-        check_choice("data file", part, ("train", "validation", "test"))
-        if not Path(path).is_file():
-            raise UsageError(f"{part}: no file {str(path)!r}; accepted: a .csv, .tsv or .jsonl file")
-    if not {"train", "validation"} <= set(files) or not 1 <= len(text) <= 2:
-        raise UsageError("data: accepted: files for train and validation, and one or two text columns")
-    sums = {part: _sha256(Path(path)) for part, path in sorted(files.items())}
     where = {part: str(path) for part, path in files.items()}
-    return json.dumps({"files": where, "sha256": sums, "text": list(text), "label": label, "metric": metric})
+    spec = {"files": where, "sha256": {}, "text": list(text), "label": label, "metric": metric}
+    _check_spec(spec)
+    for part, path in sorted(where.items()):
+        if (found := _sha256(path)) == NO_FILE:
+            raise UsageError(f"{part}: no file {shown(path)}; accepted: a .csv, .tsv or .jsonl file")
+        spec["sha256"][part] = found
+    return json.dumps(spec)
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else "no file"
+def _check_spec(spec: dict[str, Any]) -> None:
+    kinds = {"files": dict, "sha256": dict, "text": list, "label": str, "metric": str}
+    for key, kind in kinds.items():
+        if not isinstance(spec.get(key), kind):
+            raise UsageError(f"data: {key!r} is {shown(spec.get(key))}; accepted: what tasks.own_data gives")
+    text, label, files = spec["text"], spec["label"], spec["files"]
+    check_choice("metric", spec["metric"], METRICS)
+    for part in files:
+        check_choice("data file", part, PARTS)
+    if not {"train", "validation"} <= set(files) or not 1 <= len(set(text) - {label}) == len(text) <= 2:
+        said = f"files for {', '.join(files) or 'nothing'}, text {shown(text)}, label {shown(label)}"
+        raise UsageError(
+            f"data: {said}; accepted: files for train and validation, and one or two text columns beside the label's"
+        )
+
+
+def _read_spec(data: str) -> dict[str, Any]:
+    RunConfig(task="own", data=data)  # refuses what is no JSON of texts
+    spec = json.loads(data)
+    _check_spec(spec)
+    return spec
+
+
+def _sha256(path: str) -> str:
+    if not os.path.isfile(path):  # unlike Path's, no error for a name that no file can have
+        return NO_FILE
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UsageError(f"data file: {path!r} cannot be read ({error}); accepted: a readable file") from error
 
 
 def own_labels(data: str) -> tuple[str, ...]:
@@ -208,7 +237,7 @@ def own_labels(data: str) -> tuple[str, ...]:
     Raises:
         UsageError: a missing file or label column.
     """
-    spec = json.loads(data)
+    spec = _read_spec(data)
     if spec["metric"] == "spearman":
         return ()
     frame = read_table(Path(spec["files"]["train"]))
@@ -217,17 +246,20 @@ def own_labels(data: str) -> tuple[str, ...]:
 
 
 def _load_own(name: str, data: str) -> TaskData:
-    spec = json.loads(data)
+    spec = _read_spec(data)
+    train = spec["files"]["train"]
     for part, path in spec["files"].items():
-        if _sha256(Path(path)) != spec["sha256"][part]:
-            raise UsageError(f"{part}: {path!r} has changed since the study was read; accepted: the file as it was")
+        if _sha256(path) != spec["sha256"].get(part):
+            raise UsageError(
+                f"{part}: {shown(path)} has changed since the study was read; accepted: the file as it was"
+            )
     frames = {part: read_table(Path(path)) for part, path in spec["files"].items()}
     labels = own_labels(data)
     if spec["metric"] != "spearman":
         if len(labels) < 2:
-            raise UsageError(f"task {name!r}: training labels are {labels}; accepted: two or more different ones")
+            raise UsageError(f"label: {train!r} has only {labels}; accepted: two or more different ones")
         if len(labels) != 2 and spec["metric"] == "f1":
-            raise UsageError(f"metric: 'f1' with {len(labels)} labels; accepted: two labels")
+            raise UsageError(f"metric: 'f1' with {len(labels)} labels in {train!r}; accepted: two labels")
     parts = {p: to_split(f, spec["text"], spec["label"], labels, spec["files"][p]) for p, f in frames.items()}
     validation, test = (parts["validation"], parts["test"]) if "test" in parts else halve(parts["validation"])
     selection = "accuracy" if spec["metric"] == "f1" else spec["metric"]
@@ -276,9 +308,6 @@ def describe(name: str, data: str = "", max_seq_length: int = MEASURED_LENGTH) -
         **lengths,
         "digest": loaded.digest,
     }
-
-
-PARTS = ("train", "validation", "test")
 
 
 def _mean_tokens(split: Split, max_seq_length: int) -> float:

@@ -300,3 +300,10 @@ def test_studies_stand_side_by_side(write_study: Callable, tmp_path: Path) -> No
     columns = claims.side_by_side(first, f"{second}, {first}", results=str(tmp_path))
     assert list(columns) == ["first", "second", claims.PAPER]
     assert {j.verdict for j in columns["first"]} == {"not run"}
+
+
+@pytest.mark.parametrize("content", ["claim,verdict\n" + "x" * 140_000 + ",holds\n", "\xe9"])
+def test_a_damaged_list_of_verdicts_is_named(tmp_path: Path, content: str) -> None:
+    (path := tmp_path / "x.csv").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"expect: '.*x\.csv' cannot be read"):
+        claims.changes([], path)

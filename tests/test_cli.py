@@ -87,7 +87,7 @@ def test_plan_of_a_part_at_a_given_rate(
     assert "hours: at 1e+12 FLOP/s, as --rate says" in said
 
 
-@pytest.mark.parametrize("rate", ["-1", "nan"])
+@pytest.mark.parametrize("rate", ["-1", "nan", "inf"])
 def test_plan_refuses_a_rate_below_0(rate: str, study: str, capsys: pytest.CaptureFixture) -> None:
     assert main(["plan", study, "--rate", rate]) == 2
     assert f"rate: {rate}; accepted" in capsys.readouterr().err
@@ -109,6 +109,11 @@ def test_status_counts_without_costs(
         (["minilm", "--experiment", "nosuch"], "accepted: bias_correction, distances"),
         (["minilm", "--tasks", "qqp"], "tasks: 'qqp' is not known (did you mean 'qqp-1k'?); accepted: cola, cola-1k"),
         (["minilm", "--seeds", "-1"], "seeds: -1"),
+        (["minilm", "--seeds", str(10**30)], "seeds: 1000"),
+        (["minilm", "--results", "README.md"], "results: 'README.md' is a file; accepted: a folder"),
+        (["minilm", "--results", "x" * 300], "File name too long"),
+        (["minilm", "--tasks", "a\0b"], r"argument: 'a\x00b'; accepted: up to 4,000 characters of UTF-8"),
+        (["x" * 10**6], "argument: 'xxx"),
     ],
 )
 def test_a_wrong_call_ends_2_in_one_line(
@@ -235,6 +240,9 @@ def test_data_stores_and_prints_a_row_a_task(tmp_path: Path, capsys: pytest.Capt
         ({"sedes": "3"}, "'sedes' is not known (did you mean 'seeds'?); accepted: "),
         ({"study": "nosuch"}, "study: 'nosuch' is not known; accepted: demo, minilm, mpnet, paper"),
         ({"seeds": "three"}, "parameter seeds: 'three' is str; accepted: int"),
+        ({"seeds": str(10**30)}, "parameter seeds: 1000000000000000000000000000000 has 100 bits"),
+        ({"learning_rate": "1e999"}, "parameter learning_rate: '1e999' is str; accepted: float"),
+        ({"seeds": "{[]: 1}"}, "parameter seeds: '{[]: 1}' is str; accepted: int"),
         ({"train": "1"}, "parameter train: 1 is int; accepted: bool"),
         ({"study": "demo", "sedes": "3"}, "'sedes' is not known"),
     ],

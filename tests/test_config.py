@@ -130,3 +130,33 @@ def test_steps_count_the_short_last_batch() -> None:
     assert RunConfig(task="rte").num_steps(2490) == 3 * 78  # RTE: 77 batches of 32, and one of 26
     assert RunConfig(task="rte", num_train_epochs=1).num_steps(64) == 2
     assert RunConfig(task="rte", max_steps=500).num_steps(2490) == 500
+
+
+# --- messages and values that no model, file or person can take ---------------------------------------------------
+def test_a_message_is_one_short_line_with_both_ends() -> None:
+    said = str(UsageError(f"label: {'x' * 10**6}\n\x1b[2J\ufeff\ud800; accepted: yes"))
+    assert said.isprintable() and len(said) <= 1000 and said.startswith("label: x") and said.endswith("accepted: yes")
+    assert r"\n\x1b[2J\ufeff\ud800" in said
+    assert str(UsageError(said)) == said
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"learning_rate": 10**400}, "learning_rate: 1000.*has 1329 bits; accepted: a number of at most 63"),
+        ({"init_seed": 2**63}, "init_seed: 9223372036854775808 has 64 bits"),
+        ({"max_steps": 10**5000}, "max_steps: a int too large to be shown has 16610 bits"),
+        ({"model": "a\0b"}, r"model: 'a.x00b'; accepted: text without control characters"),
+        ({"task": [10**5000]}, "task: a list too large to be shown is a list; accepted: str"),
+        ({"data": "[1]"}, "data: .*accepted: what tasks.own_data gives"),
+        ({"data": '{"a": {"b": {}}}'}, "data: .*accepted: what tasks.own_data gives"),
+        ({"data": "[" * 100_000}, "data: .*is not JSON .maximum recursion"),
+    ],
+)
+def test_what_neither_torch_nor_parquet_holds_is_refused(values: dict[str, Any], match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        RunConfig.from_dict({"task": "rte", **values})
+
+
+def test_the_largest_seed_is_accepted() -> None:
+    assert RunConfig(task="rte", init_seed=2**63 - 1).init_seed == 2**63 - 1

@@ -109,3 +109,12 @@ def test_a_notebooks_runs_in_words(
     assert (said["when_said"], said["hours_said"]) == ("2026-01-02 to 2026-01-03", "1.0")
     wanted = {c.run_id for e in both for c in e.configs}
     assert said["runs_said"] == f"2 of {len(wanted)} runs" and said["where_said"].startswith("2 on a, b, 1 thread")
+
+
+def test_a_file_without_runs_or_with_a_huge_field_is_named(tmp_path: Path) -> None:
+    (path := tmp_path / "fig-2.csv").write_text("run_id,task\n")
+    with pytest.raises(UsageError, match=r"fig-2\.csv' has none"):
+        read_runs(path)
+    path.write_text("run_id,task\n" + "x" * 140_000 + ",rte\n")
+    with pytest.raises(UsageError, match=r"fig-2\.csv', line 2 cannot be read .field larger than"):
+        read_runs(path)

@@ -92,3 +92,10 @@ def test_majority_is_by_validation_then_by_the_training_files_order() -> None:
 
 
 # --- the real data ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("labels", "count"), [([], 0), ([1, 1], 1)])
+def test_a_training_file_with_one_label_or_none_is_refused(labels: list[int], count: int) -> None:
+    train = Split(("a",) * len(labels), None, np.array(labels, int))
+    with pytest.raises(UsageError, match=f"task 'rte': its training file has {count} of its labels"):
+        paper_splits("rte", train, train, subset=True)

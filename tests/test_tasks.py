@@ -95,7 +95,7 @@ def test_cola_has_no_header_and_one_text(glue: Path) -> None:
         ("rte", DEV, ("sentence1", "sentnce2", "label"), r"RTE/train.tsv.*'sentence2'.*'sentnce2'"),
         ("rte", [*DEV, ("i", "j", "maybe")], (), r"'maybe'.*RTE/dev.tsv', row 5, column 'label'.*not_entailment"),
         ("rte", [*DEV, ("i", "j", "entailment", "k")], (), r"RTE/dev.tsv.*line 6"),
-        ("rte", [(*row, "more") for row in DEV], (), r"RTE/dev.tsv.*more fields than the 3 columns"),
+        ("rte", [(*row, "more") for row in DEV], (), r"RTE/dev.tsv.*3 fields in line 2, saw 4"),
         ("rte", [*DEV, ("i", "j")], (), r"''.*RTE/dev.tsv', row 5, column 'label'"),
     ],
 )
@@ -230,7 +230,7 @@ def test_without_test_file_validation_is_halved(tmp_path: Path) -> None:
         ({"ending": "jsonl", "train": [*ROWS, ("a", "b", None)]}, r"'' in '.*train.jsonl', row 5, column 'y'"),
         ({"text": ("a", "c")}, r"column of '.*train.csv': 'c' is not known.*a, b, y"),
         ({"label": "label"}, r"column of '.*train.csv': 'label' is not known.*a, b, y"),
-        ({"train": ROWS[1:3]}, r"'mine': training labels are \('yes',\).*two or more"),
+        ({"train": ROWS[1:3]}, r"train.csv' has only \('yes',\).*two or more"),
         ({"train": [*ROWS, ("a", "b", "perhaps")], "metric": "f1"}, "'f1' with 3 labels.*two labels"),
         ({"metric": "spearman"}, r"'no' in '.*train.csv', row 1, column 'y'.*a number"),
         ({"metric": "auc"}, "metric: 'auc'.*accuracy, f1, matthews, spearman"),

@@ -104,7 +104,7 @@ def test_numbers_are_held_out_without_a_look_at_them(tmp_path: Path) -> None:
         (ROWS[:12], {}, r"validation: 2 rows held out of '.*t\.csv' are too few \(on 2 rows .* ± 0\.69\); accepted: 20 or more, so about 100"),
         (ROWS, {"metric": "acuracy"}, "metric: 'acuracy' is not known"),
         (ROWS, {"metric": "f1", "label": "b"}, r"label: 'other 0'.* has 1 row"),
-        (ROWS, {"name": "../up"}, r"name: '\.\./up'; accepted: letters"),
+        (ROWS, {"name": "../up"}, r"name: '\.\./up'; accepted: up to 60 letters"),
         (ROWS, {"name": "minilm"}, "name: 'minilm' is a study"),
         (ROWS, {"text": []}, "one or two columns beside the label's"),
         (ROWS, {"text": ["a", "y"]}, "one or two columns beside the label's"),

@@ -1,6 +1,7 @@
 """From outcomes to verdicts: Holm's correction over all claims, and what changed since a file was written."""
 
 import csv
+import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from fewft.claims.claim import Claim
 from fewft.claims.kinds import Outcome
 from fewft.claims.runs import Runs
 from fewft.claims.sections import SECTION_4, SECTION_5, SECTION_6, SECTION_7
-from fewft.config import UsageError
+from fewft.config import UsageError, shown
+from fewft.files import read_text
 from fewft.results import ResultStore, replace_file
 from fewft.tables.words import ALPHA, NOT_RUN
 
@@ -97,9 +99,12 @@ def changes(judged: Sequence[Judged], path: Path) -> list[str]:
     Raises:
         UsageError: no such file, or not one that `write` made.
     """
-    if not path.is_file():
-        raise UsageError(f"expect: no file {str(path)!r}; accepted: one that --write made")
-    rows = list(csv.reader(path.read_text("utf8").splitlines()))
+    if not os.path.isfile(path):  # unlike Path's, no error for a name that no file can have
+        raise UsageError(f"expect: no file {shown(str(path))}; accepted: one that --write made")
+    try:
+        rows = list(csv.reader(read_text(path).splitlines()))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"expect: {str(path)!r} cannot be read ({error}); accepted: one that --write made") from error
     if rows[:1] != [["claim", "verdict"]] or any(len(row) != 2 for row in rows):
         raise UsageError(f"expect: {str(path)!r} is not a list of claims and verdicts; accepted: one that --write made")
     before, now = dict(rows[1:]), {j.claim.name: j.verdict for j in judged}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fewft import studies, tasks
-from fewft.config import UsageError, check_choice
+from fewft.config import UsageError, check_choice, shown
 from fewft.files import check_columns, read_table, to_split
 from fewft.metrics import METRICS
 from fewft.results import replace_file
@@ -57,7 +57,9 @@ def read(
         raise UsageError("train: no file; accepted: a .csv, .tsv or .jsonl file")
     check_choice("metric", metric or METRICS[0], METRICS)
     if not 1 <= len(set(text) - {label}) == len(text) <= 2:
-        raise UsageError(f"text: {list(text)} with label {label!r}; accepted: one or two columns beside the label's")
+        raise UsageError(
+            f"text: {shown(list(text))} with label {shown(label)}; accepted: one or two columns beside the label's"
+        )
     frames = {part: read_table(path) for part, path in files.items()}
     for part, frame in frames.items():
         check_columns(frame, [*text, label], files[part])
@@ -146,8 +148,8 @@ def _texts(split: "tasks.Split") -> list[tuple[str, ...]]:
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"\w[\w .+-]*", name):
-        raise UsageError(f"name: {name!r}; accepted: letters, digits, '_', '-', '.', '+' and spaces")
+    if not re.fullmatch(r"\w[\w .+-]{,59}", name):  # it becomes the name of files
+        raise UsageError(f"name: {shown(name)}; accepted: up to 60 letters, digits, '_', '-', '.', '+' and spaces")
     if name in studies.available():
         raise UsageError(f"name: {name!r} is a study, whose stored runs have that name; accepted: another one")
 
