@@ -54,10 +54,7 @@ class Worker:
         """Why the process is no more."""
         if seconds >= self.limit:
             return f"no result after {seconds:.0f} s, so its worker process was killed (limit: {self.limit:.0f} s)"
-        for process in self.processes:
-            process.join()
-        codes = ", ".join(str(process.exitcode) for process in self.processes)
-        return f"its worker process died (exit code {codes}; -9: killed, as when memory runs out)"
+        return "its worker process was killed, as the system does when memory runs out, or died"
 
     def close(self) -> None:
         """End the process and wait for it."""

@@ -114,7 +114,7 @@ def test_a_notebooks_runs_in_words(
 def test_a_file_without_runs_or_with_a_huge_field_is_named(tmp_path: Path) -> None:
     (path := tmp_path / "fig-2.csv").write_text("run_id,task\n")
     with pytest.raises(UsageError, match=r"fig-2\.csv' has none"):
-        read_runs(path)
+        read_runs(path, {})
     path.write_text("run_id,task\n" + "x" * 140_000 + ",rte\n")
     with pytest.raises(UsageError, match=r"fig-2\.csv', line 2 cannot be read .field larger than"):
-        read_runs(path)
+        read_runs(path, {})

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fewft import records
 from fewft.config import RunConfig, UsageError
 from fewft.merge import ConflictError, Merged, merge
+from fewft.records import FORMAT
 from fewft.results import ResultStore, differences
 
 ROOT = Path(__file__).parents[1]
@@ -268,3 +271,50 @@ def test_differences_go_by_value() -> None:
 def test_every_stored_column_is_explained() -> None:
     explained = set(re.findall(r"^\| *`(\w+)`", (ROOT / "results" / "README.md").read_text("utf8"), re.MULTILINE))
     assert {name for path in STORED for name in pq.read_schema(path).names} <= explained
+
+
+# --- formats ------------------------------------------------------------------------------------------------------
+def test_runs_of_the_first_format_are_read_and_written_in_todays(tmp_path: Path) -> None:
+    """Three runs as they were stored before records had a format and a checksum."""
+    old = ROOT / "tests" / "fixtures"
+    shutil.copy(old / "format-1.parquet", tmp_path / "s.parquet")
+    (tmp_path / "s").mkdir()
+    (single,) = old.glob("*.json")
+    shutil.copy(single, tmp_path / "s")
+    store = ResultStore(tmp_path, "s")
+    before = store.records()
+    assert len(before) == 3 and single.stem in before and all(r["train_loss"] for r in before.values())
+    assert "checksum" not in pq.read_schema(store.parquet).names
+    assert store.collect() == 3
+    table = pq.read_table(store.parquet)
+    assert set(table.column("format").to_pylist()) == {FORMAT} and len(set(table.column("checksum").to_pylist())) == 3
+    after = store.records()
+    assert all(not differences(before[i], after[i]) for i in before)
+
+
+@pytest.mark.parametrize("write", ["json", "parquet"])
+def test_a_later_format_is_refused_with_its_number(
+    store: ResultStore, stored_run: Run, write: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "FORMAT", FORMAT + 1)
+    store.add(stored_run(CONFIGS[0]))
+    if write == "parquet":
+        store.collect()
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match=f"format {FORMAT + 1}, of a newer fewft; this one reads up to {FORMAT}"):
+        store.records()
+
+
+def test_links_out_of_the_results_are_not_followed(store: ResultStore, stored_run: Run, tmp_path: Path) -> None:
+    outside = ResultStore(tmp_path / "outside", "other")
+    outside.add(stored_run(CONFIGS[0]))
+    store.folder.mkdir(parents=True)
+    (store.folder / f"{CONFIGS[0].run_id}.json").symlink_to(outside.folder / f"{CONFIGS[0].run_id}.json")
+    with pytest.raises(UsageError, match="a link, which could lead out"):
+        store.records()
+    store.repair()
+    assert outside.has(CONFIGS[0].run_id) and store.records() == {}
+    linked = ResultStore(tmp_path, "linked")
+    linked.folder.symlink_to(outside.folder)
+    with pytest.raises(UsageError, match="is a link; accepted: a folder"):
+        linked.add(stored_run(CONFIGS[1]))
