@@ -27,13 +27,12 @@ class Worker:
 
     def __init__(self) -> None:
         self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_worker)
-        self.processes: list[multiprocessing.Process] = []
+        self.processes = self.pool._processes  # by pid; a broken pool forgets them, perhaps before they are gone
         self.limit, self.begun, self.timer = 0.0, 0.0, threading.Timer(0.0, self.kill)
 
     def start(self, limit: float, config: RunConfig, store: ResultStore, device: str, keep: bool) -> Future[Done]:
         """Do a run; `limit` seconds later the process is killed, unless `stop_clock` was called."""
         future = self.pool.submit(work, config, store, device, keep)
-        self.processes = list(self.pool._processes.values())  # a broken pool forgets them
         self.limit, self.begun = limit, time.monotonic()
         self.timer = threading.Timer(limit, self.kill)
         self.timer.daemon = True
@@ -42,7 +41,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process, whatever it does."""
-        for process in self.processes:
+        for process in list(self.processes.values()):
             process.kill()
 
     def stop_clock(self) -> float:
@@ -61,7 +60,7 @@ class Worker:
         self.timer.cancel()
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.kill()
-        for process in self.processes:
+        for process in list(self.processes.values()):
             process.join()
 
 
@@ -71,6 +70,7 @@ class Processes:
     def __init__(self, slots: int, store: ResultStore, device: str) -> None:
         self.slots, self.store, self.device = slots, store, device
         os.environ.update({**WORKER_ENVIRONMENT, **os.environ})
+        self.all: list[Worker] = []  # known before they start, lest Ctrl-C leave one behind
         self.idle: list[Worker] = []
         self.busy: dict[Future[Done], Worker] = {}
 
@@ -78,7 +78,9 @@ class Processes:
         """As `Executor`."""
         while alone and self.idle:  # they hold memory
             self.idle.pop().close()
-        worker = self.idle.pop() if self.idle else Worker()
+        if not self.idle:
+            self.all.append(Worker())
+        worker = self.idle.pop() if self.idle else self.all[-1]
         future = worker.start(limit, config, self.store, self.device, keep)
         self.busy[future] = worker
         return future
@@ -102,7 +104,7 @@ class Processes:
 
     def close(self) -> None:
         """As `Executor`."""
-        for worker in (*self.idle, *self.busy.values()):
+        for worker in self.all:
             worker.close()
 
 

@@ -184,8 +184,10 @@ def test_shards_of_a_study_do_not_depend_on_what_is_stored(
 
 def test_a_damaged_store_is_refused(study: str, store: ResultStore, capsys: pytest.CaptureFixture) -> None:
     (store.folder / "abc.json").write_text("{")
-    assert main(["status", study, "--results", str(store.parquet.parent)]) == 2
+    assert main(["plan", study, "--results", str(store.parquet.parent)]) == 2
     assert "abc.json' is damaged" in capsys.readouterr().err
+    assert main(["status", study, "--results", str(store.parquet.parent)]) == 1
+    assert "abc.json (" in capsys.readouterr().out
 
 
 def test_merge_ends_0_or_with_a_finding_1(
