@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from fewft.results import ResultStore
 
+NAME = "tiny"  # of the study, and so of its files
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 STUDY = """description = "runs of a fraction of a second"
@@ -148,9 +150,11 @@ def send(pid: int, number: int, *, group: bool = False) -> bool:
 class Zygote:
     """Forks commands: see zygote.py."""
 
-    def __init__(self, folder: Path, *, private_mounts: bool = False) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder, self.count = folder, 0
-        before = ["unshare", "--mount", "--propagation", "private"] if private_mounts else []
+        before = ["unshare", "--mount", "--propagation", "private"]
+        self.private = bool(shutil.which("unshare")) and not subprocess.run([*before, "true"], check=False).returncode
+        before = before if self.private else []  # what is mounted there is nowhere else, and gone at the end
         self.process = subprocess.Popen(
             [*before, sys.executable, str(HERE / "zygote.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
@@ -174,17 +178,23 @@ class Zygote:
     def work(
         self, folder: Path, records: list[dict[str, Any]], *, aim: Any = None, clock: int = 0, **more: Any
     ) -> Call:
-        """Start work on the store of study `s` in a folder: see zygote.store_work."""
+        """Start work on the store of study `tiny` in a folder: see zygote.store_work."""
         order = {
             "steps": [],
             "seed": 0,
             "call": 0,
             "other": "",
-            "study": "s",
+            "study": NAME,
             "folder": str(folder),
             "records": records,
         }
         return self.start(None, folder / "cache", aim=aim, clock=clock, **{**order, **more})
+
+    def mount(self, options: str, folder: Path) -> Path:
+        """Mount a tmpfs on a folder, for its commands only, or change one that is there; the folder for us."""
+        command = ["nsenter", "-t", str(self.process.pid), "-m", "mount", "-t", "tmpfs", "-o", options, "none"]
+        subprocess.run([*command, str(folder)], check=True)
+        return Path(f"/proc/{self.process.pid}/root{folder}")
 
     def close(self) -> None:
         """End it."""
@@ -202,6 +212,16 @@ def start_anew(argv: list[str], folder: Path, **env: str) -> Call:
             env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), **env}, start_new_session=True,
         )  # fmt: skip
     return Call(process.pid, log, lambda _: {} if process.poll() is None else {"code": process.returncode})
+
+
+def made(folder: Path, records: Iterable[dict[str, Any]], *, collected: bool) -> ResultStore:
+    """A store of study `tiny` with these runs."""
+    store = ResultStore(folder, NAME)
+    for record in records:
+        store.add(record)
+    if collected:
+        store.collect()
+    return store
 
 
 # --- a store ------------------------------------------------------------------------------------------------------

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import harness
 import pytest
-from harness import Call, State, Zygote, run_of, send, state, wait_for
+from harness import NAME, Call, State, Zygote, run_of, send, state, wait_for
 
 from fewft.results import ResultStore
 
 SEED = 20260101  # of the moments and of what is hit; another gives another campaign
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TARGETS = ("parent", "worker", "group")
-NAME = "tiny"
 
 
 @dataclass

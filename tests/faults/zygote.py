@@ -6,7 +6,7 @@ that it does to the store's files, so that a kill can be aimed.
 """
 
 import json
-import multiprocessing
+import multiprocessing.util
 import os
 import random
 import resource
@@ -152,7 +152,6 @@ def ended(pid: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    import multiprocessing.util
     import tempfile  # noqa: F401
 
     import torch
