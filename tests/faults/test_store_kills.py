@@ -49,7 +49,7 @@ def test_killed_at_every_call(
     assert call.code() == 0, call.said()
     number = int(call.said().split()[-1])
     assert number > 10
-    chosen = range(1, number + 1) if long else random.Random(SEED).sample(range(1, number + 1), min(number, 25))
+    chosen = range(1, number + 1) if long else random.Random(SEED).sample(range(1, number + 1), 20)
     for at in chosen:
         folder = shutil.copytree(tmp_path / "whole", tmp_path / f"{at}")
         call = zygote.work(folder, records[8:9], call=at, **work)
@@ -72,7 +72,7 @@ def test_killed_at_random_moments(
     zygote: Zygote, records: list[Record], tmp_path: Path, long: bool, tally: Callable[[str], None]
 ) -> None:
     """Processes that add, collect and merge without end; what `add` has said to be stored stays so."""
-    rng, wanted, signals = random.Random(SEED), 600 if long else 30, Counter()
+    rng, wanted, signals = random.Random(SEED), 600 if long else 40, Counter()
     other = made(tmp_path / "other", records[:3], collected=True).parquet
     folder, safe, finished, known = tmp_path / "0", {}, 0, texts(records)
     while signals.total() < wanted:
