@@ -163,6 +163,10 @@ def build(*, root: Path, parameters: dict[str, Any], jobs: int = 2, out: Path | 
         raise UsageError(f"jobs: {jobs}; accepted: 1 or more")
     if os.path.exists(out) and not os.path.isdir(out):
         raise UsageError(f"out: {shown(str(out))} is a file; accepted: a folder")
+    if not (out / "build.log").is_file() and any((out / name).exists() for name in ("src", "_build")):
+        raise UsageError(f"out: {shown(str(out))} has a 'src' or '_build' that is no book's; accepted: another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "build.log").touch()  # from here on these two are ours, also when this is killed
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("_ext", "_toc.yml", "__pycache__"))
     execute_all(notebooks, stage, parameters, jobs)

@@ -16,6 +16,7 @@ from typing import Any
 from fewft import experiments, studies
 from fewft.config import CONTROL, RunConfig, UsageError, shown
 from fewft.designs import EXPERIMENTS
+from fewft.options import parser
 from fewft.results import ResultStore
 from fewft.tally import COUNTS, lines_of
 from fewft.yours import options as yours_options
@@ -35,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         _check_arguments(given)
-        options = _parser().parse_args(given)
-        return options.command(options)
+        options = parser(__doc__).parse_args(given)
+        return COMMANDS[options.command](options)
     except UsageError as error:
         print(f"fewft: {error}", file=sys.stderr)
         return 2
@@ -222,7 +223,8 @@ def _build(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from fewft import bench
 
-    print(bench.bench(**{name: value for name, value in vars(options).items() if name != "command"}), end="")
+    said = {name: value for name, value in vars(options).items() if name != "command"}
+    print(bench.bench(**{**said, "out": Path(options.out or studies.root() / "benchmarks")}), end="")
     return 0
 
 
@@ -261,115 +263,10 @@ def _wanted(
     }
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fewft", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, function: object, about: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=about, description=about)
-        sub.set_defaults(command=function)
-        sub.add_argument("--results", default="results", help="folder of the stored runs (default: results)")
-        sub.add_argument("--tasks", default="", help="comma separated (default: all)")
-        return sub
-
-    for name, function, about in (
-        ("plan", _plan, "Say which runs a study needs, which are stored, and what they cost."),
-        ("run", _run, "Do the runs of a study that are missing, and collect them into one Parquet file."),
-        ("status", _status, "Say what is stored; 1 when a run failed or a file is damaged."),
-    ):
-        sub = command(name, function, about)
-        sub.add_argument("study", help="a name in studies/, or a TOML file")
-        sub.add_argument("--experiment", action="append", help="one of the study's experiments (default: all)")
-        sub.add_argument("--seeds", type=int, default=0, help="seeds per cell (default: the study's)")
-        if name == "plan":
-            sub.add_argument("--rate", type=float, default=0.0, help="FLOP/s to count hours with (default: measured)")
-        if name == "run":
-            _add_run(sub)
-        if name == "status":
-            _add_machine(sub)
-            about = "set damaged files aside, and do their runs again"
-            sub.add_argument("--repair", action="store_true", help=about)
-    _add_claims(
-        commands.add_parser(
-            "claims", help="Test the paper's claims on stored runs; 1 when a verdict is not --expect's."
-        )
-    )
-    _add_verify(command("verify", _verify, "Train some stored runs again and compare; 1 when one differs."))
-    _add_merge(
-        commands.add_parser("merge", help="Add the runs of other Parquet files to the first; 1 when two differ.")
-    )
-    command("data", _data, "Store the counts and majority baselines of the data sets (Table 3).")
-    yours_options.add_options(commands.add_parser("yours", help="Compare the paper's recipes on a file of your own."))
-    _add_build(commands.add_parser("build", help="Execute the notebooks and build the book."))
-    _add_bench(commands.add_parser("bench", help="Measure our speed beside transformers.Trainer's."))
-    return parser
-
-
-def _add_claims(claims: argparse.ArgumentParser) -> None:
-    claims.set_defaults(command=_claims)
-    for name, default, about in (
-        ("study", "", "a name in studies/, or a TOML file"),
-        ("--expect", "", "CSV of verdicts to compare with"),
-        ("--write", "", "CSV to keep the verdicts in"),
-        ("--results", "results", "folder of the stored runs (default: results)"),
-    ):
-        claims.add_argument(name, default=default, help=about)
-
-
-def _add_build(build: argparse.ArgumentParser) -> None:
-    build.set_defaults(command=_build)
-    build.add_argument(
-        "-p", dest="parameters", action="append", nargs=2, metavar=("NAME", "VALUE"), default=[],
-        help="a parameter for every notebook that has it",
-    )  # fmt: skip
-    build.add_argument("--jobs", type=int, default=2, help="notebooks at a time (default: 2)")
-    build.add_argument("--out", default="", help="folder of the book (default: _book)")
-
-
-def _add_verify(verify: argparse.ArgumentParser) -> None:
-    verify.add_argument("study", help="a name in studies/, or a TOML file")
-    verify.add_argument("--sample", type=int, default=5, help="how many, chosen at random (default: 5)")
-    verify.add_argument("--seed", type=int, default=0, help="of the choice (default: 0)")
-    _add_machine(verify)
-
-
-def _add_merge(merge: argparse.ArgumentParser) -> None:
-    merge.set_defaults(command=_merge)
-    merge.add_argument("first", help="a study's Parquet file, made if there is none")
-    merge.add_argument("others", nargs="+", help="files whose runs are added")
-
-
-def _add_machine(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--workers", type=int, default=0, help="runs at once, of one thread (default: one a core)")
-    sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-
-
-def _add_run(run: argparse.ArgumentParser) -> None:
-    _add_machine(run)
-    for name, default, about in (
-        ("--runs", "", "a CSV file from below a figure: exactly its runs, in place of experiments"),
-        ("--shard", "", "i/n: the i-th of n parts, each for a machine of its own (default: all)"),
-        ("--executor", "local", "local or ray (default: local)"),
-        ("--address", "", "of a running Ray (default: one of our own, on this machine)"),
-    ):
-        run.add_argument(name, default=default, help=about)
-
-
-def _add_bench(bench: argparse.ArgumentParser) -> None:
-    bench.set_defaults(command=_bench)
-    for name, default, about in (
-        ("--tasks", "rte,mrpc,stsb,cola", "comma separated (default: rte,mrpc,stsb,cola); whole runs are of their -1k"),
-        ("--models", "", "comma separated (default: bundled:minilm, on a GPU also random:bert-large)"),
-        ("--peers", "", "comma separated (default: padded,dynamic,grouped; on a GPU also -bf16, -bf16-compile)"),
-        ("--precision", "", "ours (default: fp32, on a GPU bf16)"),
-        ("--device", "auto", "auto, cpu or cuda (default: auto)"),
-        ("--out", studies.root() / "benchmarks", "folder of cpu.json or gpu.json, or a .json (default: benchmarks)"),
-        ("--repeats", 5, "turns that count (default: 5)"),
-        ("--steps", 0, "a turn (default: 2, on a GPU 20)"),
-        ("--workers", 0, "processes at once (default: one a core, on a GPU one)"),
-    ):
-        bench.add_argument(name, default=default, type=type(default), help=about)
-    bench.add_argument("--no-runs", dest="runs", action="store_false", help="steps only")
+COMMANDS = {
+    "plan": _plan, "run": _run, "status": _status, "claims": _claims, "verify": _verify, "merge": _merge,
+    "data": _data, "yours": yours_options.run, "build": _build, "bench": _bench,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

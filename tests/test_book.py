@@ -238,3 +238,10 @@ def test_captions_and_alt_texts_say_what_the_notebook_found(tmp_path: Path) -> N
     write(notebook, code("1", **texts))
     with pytest.raises(BookError, match="no cell glues 'count'"):
         execute(notebook, out, {})
+
+
+def test_a_folder_with_somebody_elses_work_is_not_built_in(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    with pytest.raises(UsageError, match="'src' or '_build' that is no book's"):
+        build(root=root, parameters={}, out=tmp_path)
+    assert (tmp_path / "src").is_dir() and not (tmp_path / "build.log").exists()

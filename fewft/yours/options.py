@@ -12,8 +12,7 @@ from fewft.yours.keep import check_folder
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Make a parser the one of `fewft yours`."""
-    parser.set_defaults(command=run)
+    """Make a parser that of `fewft yours`."""
     parser.add_argument("train", help="a .csv, .tsv or .jsonl file with a header")
     for name, default, about in (
         ("--validation", "", "a file like it (default: a fifth of the training file)"),

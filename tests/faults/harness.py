@@ -152,6 +152,7 @@ class Zygote:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.count = folder, 0
+        self.calls: list[Call] = []
         before = ["unshare", "--mount", "--propagation", "private"]
         self.private = bool(shutil.which("unshare")) and not subprocess.run([*before, "true"], check=False).returncode
         before = before if self.private else []  # what is mounted there is nowhere else, and gone at the end
@@ -159,7 +160,7 @@ class Zygote:
             [*before, sys.executable, str(HERE / "zygote.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
-        self.own = json.loads(self.process.stdout.readline())["own"]
+        self.process.stdout.readline()  # it is ready
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """Hand over an order."""
@@ -173,7 +174,8 @@ class Zygote:
         log = self.folder / f"log-{self.count}"
         env = {"FEWFT_CACHE": str(cache), "TMPDIR": str(self.folder)}
         order = {"argv": argv, "log": str(log), "env": env, "cwd": str(ROOT), "aim": aim, "clock": clock, **more}
-        return Call(self.ask(order)["pid"], log, lambda pid: self.ask({"ended": pid}))
+        self.calls.append(Call(self.ask(order)["pid"], log, lambda pid: self.ask({"ended": pid})))
+        return self.calls[-1]
 
     def work(
         self, folder: Path, records: list[dict[str, Any]], *, aim: Any = None, clock: int = 0, **more: Any
@@ -197,7 +199,10 @@ class Zygote:
         return Path(f"/proc/{self.process.pid}/root{folder}")
 
     def close(self) -> None:
-        """End it."""
+        """End it, and what a failed test has left running."""
+        for call in self.calls:
+            if not call.ended():
+                send(call.pid, signal.SIGKILL, group=True)
         self.process.stdin.close()
         self.process.wait(60)
         self.process.stdout.close()

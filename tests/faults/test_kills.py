@@ -101,16 +101,25 @@ class Campaign:
         )
 
 
+@pytest.fixture(scope="module")
+def totals(tally: Callable[[str], None]) -> Iterator[Counter[str]]:
+    """Of all parts."""
+    totals: Counter[str] = Counter()
+    yield totals
+    tally(f"commands killed, all parts: {', '.join(f'{name} {number:,}' for name, number in totals.items())}")
+
+
 @pytest.fixture
 def campaign(
-    zygote: Zygote, study: Path, reference: Path, tmp_path: Path, tally: Callable[[str], None]
+    zygote: Zygote, study: Path, reference: Path, tmp_path: Path, totals: Counter[str], tally: Callable[[str], None]
 ) -> Iterator[Campaign]:
     whole = state(reference, NAME)
     campaign = Campaign(zygote, study, whole, tmp_path)
-    print(f"seed {SEED}")
     yield campaign
     if campaign.kills:
         tally(str(campaign))
+        names = ("kills", "calls", "finished", "lost", "orphans", "temporary")
+        totals.update({name: getattr(campaign, name) for name in names})
 
 
 def deck(rng: random.Random, *choices: tuple) -> Iterator[tuple]:
@@ -138,6 +147,7 @@ def test_killed_while_training_and_writing(campaign: Campaign, long: bool) -> No
             campaign.kill(call, target, number, moment)
             campaign.settle(call, target, number)
             before = campaign.check(results, before).texts
+            assert call.code() or set(before) == set(campaign.whole.texts), "a call ended well, with runs missing"
         campaign.complete(results, before)
 
 

@@ -49,7 +49,7 @@ def test_killed_at_every_call(
     assert call.code() == 0, call.said()
     number = int(call.said().split()[-1])
     assert number > 10
-    chosen = range(1, number + 1) if long else random.Random(SEED).sample(range(1, number + 1), 20)
+    chosen = random.Random(SEED).sample(range(1, number + 1), min(number, 400 if long else 20))
     for at in chosen:
         folder = shutil.copytree(tmp_path / "whole", tmp_path / f"{at}")
         call = zygote.work(folder, records[8:9], call=at, **work)
@@ -63,7 +63,7 @@ def test_killed_at_every_call(
         assert after.texts == expected and (step == "add" or not after.both), f"not completed after call {at}"
         shutil.rmtree(folder)
     tally(
-        f"store only, {step}: {len(chosen)} kills, at {'each' if long else 'some'} of its {number} calls and returns; "
+        f"store only, {step}: {len(chosen)} kills at as many of its {number:,} calls and returns; "
         f"lost 0, doubled 0, torn 0"
     )
 
@@ -101,9 +101,6 @@ def test_killed_at_random_moments(
     )
 
 
-@pytest.mark.xfail(
-    strict=False, reason="records() opens the Parquet file several times, and before it lists the JSON files"
-)
 def test_read_while_collected(
     zygote: Zygote, records: list[Record], tmp_path: Path, tally: Callable[[str], None]
 ) -> None:
@@ -111,16 +108,19 @@ def test_read_while_collected(
     made(tmp_path, records[:50], collected=True)
     reads, fewest, known, early = 0, 10**9, texts(records), set(texts(records[:50]))
     call = zygote.work(tmp_path, records[50:200], steps=(["add"] * 3 + ["collect"]) * 50)
-    while not call.ended():
-        safe = early | set(acknowledged(call.said(), known))
-        fewest = min(fewest, len(safe & set(ResultStore(tmp_path, NAME).records())) - len(safe))
-        reads += 1
+    try:
+        while not call.ended():
+            safe = early | set(acknowledged(call.said(), known))
+            fewest = min(fewest, len(safe & set(ResultStore(tmp_path, NAME).records())) - len(safe))
+            reads += 1
+    finally:
+        if not call.ended():  # a read that failed
+            send(call.pid, signal.SIGKILL)
     tally(f"store only, read while collecting: {reads} reads, the worst lacked {-fewest} stored runs")
     assert call.code() == 0 and reads > 20
     assert fewest == 0
 
 
-@pytest.mark.xfail(strict=False, reason="a collection tells a newer file by its time; add does not take the lock")
 def test_newer_run_of_the_same_time_outlives_a_collection(
     zygote: Zygote, records: list[Record], tmp_path: Path
 ) -> None:
@@ -129,7 +129,8 @@ def test_newer_run_of_the_same_time_outlives_a_collection(
     path = tmp_path / NAME / f"{records[0]['run_id']}.json"
     times = path.stat()
     call = zygote.work(tmp_path, [], steps=["collect"], aim=(str(tmp_path), "os.rename", 1))
-    assert wait_for(call.stopped)
+    wait_for(lambda: call.stopped() or call.ended())
+    assert call.stopped(), "the Parquet file is not moved into place"
     newer = {**records[0], "test_best": 0.9}
     add = zygote.work(tmp_path, [newer], steps=["add"])
     wait_for(add.ended, 1)  # or it waits for the collection's lock
