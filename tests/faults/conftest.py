@@ -1,16 +1,10 @@
 """Fixtures of the crash campaign."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import harness
 import pytest
-
-# Not run yet on the store and the sweep as they are now: with `make faults` only, until they have passed there.
-collect_ignore_glob = (
-    [] if "--long" in sys.argv else ["test_kills.py", "test_store_kills.py", "test_disk.py", "test_many.py"]
-)
 
 
 @pytest.fixture(scope="session")
