@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ResultSto
 def traced(log: Path) -> Task:
     """A task that says in a file when it starts and when it has done its run; a closure, so that Ray sends it along."""
 
-    def task(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> Any:
+    def task(config: RunConfig, device: str, keep: bool, encoder: bytes | None, limit: float) -> Any:
         from fewft import cluster
 
         def say(what: str) -> None:
@@ -62,7 +63,7 @@ def traced(log: Path) -> Task:
                 file.write(f"{what} {config.run_id} {ray.get_runtime_context().get_node_id()} {os.getpid()}\n")
 
         say("start")
-        outcome = cluster.run_task(config, device, keep, encoder)
+        outcome = cluster.run_task(config, device, keep, encoder, limit)
         say("end")
         return outcome
 
@@ -109,25 +110,36 @@ def test_run_that_loses_every_worker_has_failed_and_the_others_go_on(
 ) -> None:
     bad = RUNS[2].run_id
 
-    def task(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> Any:
+    def task(config: RunConfig, device: str, keep: bool, encoder: bytes | None, limit: float) -> Any:
         from fewft import cluster
 
         if config.run_id == bad:
             os.kill(os.getpid(), signal.SIGKILL)
-        return cluster.run_task(config, device, keep, encoder)
+        return cluster.run_task(config, device, keep, encoder, limit)
 
     monkeypatch.setattr(cluster, "run_task", task)
     monkeypatch.setattr(cluster, "MAX_RETRIES", 1)
     done = sweep.sweep(RUNS[2:4], store, executor="ray", address=nodes.address)
     assert sorted(d.status for d in done) == ["failed", "ok"]
-    assert store.records()[bad]["reason"].startswith("WorkerCrashedError: ")
+    assert store.records()[bad]["reason"].startswith("twice, the second time alone: WorkerCrashedError: ")
     assert store.finished() == {RUNS[3].run_id}
+
+
+def test_a_run_that_is_over_its_time_limit_ends_its_worker(
+    nodes: Any, store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewft.schedule.LEAST_PATIENCE", 2.0)
+    monkeypatch.setattr("fewft.schedule.SLOWEST", 1e30)
+    monkeypatch.setattr(cluster, "MAX_RETRIES", 0)
+    endless = replace(RUNS[2], max_steps=10**6)
+    (done,) = sweep.sweep([endless], store, executor="ray", address=nodes.address)
+    assert done.status == "failed" and "WorkerCrashedError" in done.reason
 
 
 def test_interrupt_ends_the_tasks(nodes: Any, store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = os.getpid()
 
-    def task(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> Any:
+    def task(config: RunConfig, device: str, keep: bool, encoder: bytes | None, limit: float) -> Any:
         os.kill(driver, signal.SIGINT)
         threading.Event().wait(DEADLINE)
 
@@ -156,7 +168,7 @@ def test_ray_of_our_own_gives_the_same_records(store: ResultStore, monkeypatch: 
     done = sweep.sweep([FAILS, AFTER, RUNS[2]], store, executor="ray", workers=2)
     first, records = AFTER.intermediate().run_id, store.records()
     assert sorted(d.status for d in done) == ["failed", "ok", "ok", "ok"]
-    assert records[FAILS.run_id]["reason"].startswith("RuntimeError: ")
+    assert records[FAILS.run_id]["reason"].startswith("twice, the second time alone: out of memory (RuntimeError: ")
     assert store.finished() == {first, AFTER.run_id, RUNS[2].run_id}
     assert weights.load_encoder(first)
     ports = {at: who for at, who in ports.items() if at not in others}
@@ -176,11 +188,11 @@ def test_task_brings_the_encoder_to_a_node_without_it(
     store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = AFTER.intermediate()
-    record, done, encoder = cluster.run_task(first, "cpu", True, None)
+    record, done, encoder = cluster.run_task(first, "cpu", True, None, DEADLINE)
     assert done.status == record["status"] == "ok"
     monkeypatch.setenv("FEWFT_CACHE", str(tmp_path / "another node"))
     assert weights.read_encoder(first.run_id) is None
-    assert cluster.run_task(AFTER, "cpu", False, encoder)[1].status == "ok"
+    assert cluster.run_task(AFTER, "cpu", False, encoder, DEADLINE)[1].status == "ok"
     assert weights.read_encoder(first.run_id)[0] == encoder
 
 

@@ -54,7 +54,7 @@ def test_a_study_names_no_file_outside_its_folder(outside: Path, name: str) -> N
     with pytest.raises(UsageError) as error:
         load_study(outside.parent, named)
     accepted = "a file in the study's folder, by a relative path"
-    assert str(error.value) == f"data.own.train: {named!r}; accepted: {accepted}"
+    assert str(error.value) == f"s.toml: data.own.train: {named!r}; accepted: {accepted}"
 
 
 @pytest.mark.parametrize("name", ["own.csv", "sub/../own.csv", "./own.csv", "sub/fine.csv"])
@@ -72,7 +72,7 @@ def test_a_studys_name_leads_to_no_other_folder(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../a", "/a", "a\0b", "a\nb", ".hidden", "a\\b"])
 def test_a_name_of_own_data_is_no_path(tmp_path: Path, name: str) -> None:
     (tmp_path / "own.csv").write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(200)))
-    with pytest.raises(UsageError, match="^name: .* accepted: letters"):
+    with pytest.raises(UsageError, match="(?s)^name: .* accepted: up to 60 letters"):
         yours.read(name, {"train": tmp_path / "own.csv"}, ["text"], "label", folder=tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
@@ -282,9 +282,14 @@ def test_parameters_arrive_as_they_are_run_nothing_and_the_kernel_is_not_on_the_
     spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = nbformat.v4.new_notebook(cells=[first, nbformat.v4.new_code_cell(KERNEL)], metadata=spec)
     nbformat.write(notebook, tmp_path / "a.ipynb")
-    execute(tmp_path / "a.ipynb", tmp_path / "out.ipynb", PARAMETERS)
+    fine = {name: text for name, text in PARAMETERS.items() if text.isprintable()}
+    assert 0 < len(fine) < len(PARAMETERS)
+    for name in PARAMETERS.keys() - fine.keys():
+        with pytest.raises(UsageError, match=f"parameter {name}: .* accepted: text without control characters"):
+            execute(tmp_path / "a.ipynb", tmp_path / "out.ipynb", {name: PARAMETERS[name]})
+    execute(tmp_path / "a.ipynb", tmp_path / "out.ipynb", fine)
     said, tcp = json.loads((tmp_path / "said.json").read_text())
-    assert said == PARAMETERS
+    assert said == {**dict.fromkeys(PARAMETERS, ""), **fine}
     assert len(tcp) <= 1 and all(address == "127.0.0.1" for address in tcp)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ipynb", "out.ipynb", "said.json"]
 
