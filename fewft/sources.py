@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
 from fewft.config import UsageError, check_choice
 from fewft.weights import bundled_folder
@@ -87,8 +88,7 @@ def read(name: str, num_labels: int) -> nn.Module:
 
 def _stored(name: str, num_labels: int) -> nn.Module:
     source = str(bundled_folder(name.removeprefix("bundled:"))) if name.startswith("bundled:") else name
-    if Path(source).is_dir():
-        _check_folder(Path(source))
+    _check_files(source)
     load_tokenizer(name)
     try:
         model, found = AutoModelForSequenceClassification.from_pretrained(
@@ -105,20 +105,24 @@ def _stored(name: str, num_labels: int) -> nn.Module:
     return model
 
 
-def _check_folder(folder: Path) -> None:
+def _check_files(source: str) -> None:
     """Refuse weights that are not in safetensors: an index of parts could name a pickle, which transformers would open."""
-    if not list(folder.glob("*.safetensors")):
-        raise UsageError(f"model: folder {str(folder)!r} has no .safetensors file; accepted: weights in safetensors")
-    index = folder / "model.safetensors.index.json"
+    if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
+        raise UsageError(f"model: folder {source!r} has no .safetensors file; accepted: weights in safetensors")
+    try:  # of a folder, or of the hub, where a model without an index is no error
+        index = cached_file(
+            source, SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise not_loaded(source, error) from error
     try:
-        parts = sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.exists() else []
+        parts = sorted(set(json.loads(Path(index).read_bytes())["weight_map"].values())) if index else []
         wrong = [part for part in parts if Path(part).name != part or not part.endswith(".safetensors")]
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"model: {str(index)!r} is no index of parts ({error!r}); accepted: one of safetensors"
-        ) from error
+        raise UsageError(f"model: {index!r} is no index of parts ({error!r}); accepted: one of safetensors") from error
     if wrong:
-        raise UsageError(f"model: {str(index)!r} names {wrong[0]!r}; accepted: .safetensors files beside it")
+        raise UsageError(f"model: {index!r} names {wrong[0]!r}; accepted: .safetensors files beside it")
 
 
 def _random(name: str, num_labels: int) -> nn.Module:

@@ -192,6 +192,24 @@ def test_weights_in_a_pickle_are_refused_and_not_unpickled(model: Path, beside: 
     assert not (model / "owned").exists()
 
 
+def test_an_index_on_the_hub_that_names_a_pickle_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model / "pytorch_model.bin").write_bytes(pickle_that_writes(model / "owned"))
+    (model / "model.safetensors").unlink()
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "pytorch_model.bin"}}))
+    hub = tmp_path / "hub"  # what the hub's client keeps of a model that it has fetched
+    for part in ("refs", "snapshots"):
+        (hub / "models--someone--model" / part).mkdir(parents=True)
+    (hub / "models--someone--model" / "refs" / "main").write_text("0" * 40)
+    model.rename(hub / "models--someone--model" / "snapshots" / ("0" * 40))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UsageError, match=r"^model: .*names 'pytorch_model.bin'; accepted: "):
+        sources.read("someone/model", 2)
+    assert not list(tmp_path.rglob("owned"))
+
+
 def test_a_pickle_beside_whole_weights_stays_closed(model: Path, opened: list[str]) -> None:
     (model / "pytorch_model.bin").write_bytes(pickle_that_writes(model / "owned"))
     opened.clear()
