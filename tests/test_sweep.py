@@ -1,5 +1,6 @@
 """Sweeps that are killed, that fail in one run, or are done twice. One killed and resumed sweep serves most tests."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from fewft import cli, weights
 from fewft.config import RunConfig, UsageError
 from fewft.results import ResultStore
 from fewft.schedule import LEAST_PATIENCE, PATIENCE, SLOWEST, Done, Schedule
-from fewft.sweep import shard, sweep
+from fewft.sweep import perform, shard, sweep
 from fewft.train import fine_tune
 
 BASE: dict[str, Any] = {"task": "bundled:acceptability", "model": "random:bert-tiny", "num_evals": 1}
@@ -447,3 +448,23 @@ def test_missing_ray_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delattr("fewft.cluster", raising=False)
     with pytest.raises(UsageError, match=r"executor: 'ray' .*; accepted: pip install 'fewft\[cluster\]'"):
         sweep(RUNS, ResultStore(tmp_path, "s"), executor="ray")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "lost"),  # as on a GPU
+        (MemoryError(), "lost"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "lost"),
+        (OSError(errno.ENOENT, "No such file"), "failed"),
+        (RuntimeError("shapes cannot be multiplied"), "failed"),
+    ],
+)
+def test_only_a_lack_of_memory_gets_another_try(monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str) -> None:
+    def fine_tune(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fewft.train.fine_tune", fine_tune)
+    record, done = perform(RunConfig(**BASE), "cpu", keep=False)
+    assert done.status == kind and type(error).__name__ in done.reason
+    assert (record is None) == (kind == "lost") and (record is None or record["status"] == "failed")
