@@ -146,13 +146,16 @@ def whole_rows(content: bytes) -> tuple[list[Record], set[str]]:
     """Of a damaged Parquet file the rows whose checksums hold, and the ids of the others, as far as they can be read."""
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
+        strict = pq.ParquetFile(
+            pa.BufferReader(content), page_checksum_verification=True
+        )  # an id has no other checksum
         groups = range(file.num_row_groups)
     except UNREADABLE:
         return [], set()
     whole: list[Record] = []
     ids: set[str] = set()
     for group in groups:
-        ids |= {str(row.get("run_id")) for row in _rows(file, group, ["run_id"])}
+        ids |= {str(row.get("run_id")) for row in _rows(strict, group, ["run_id"])}
         for row in _rows(file, group):
             with suppress(DamageError):
                 whole += [_unseal(row)] if row.get("checksum") else []  # without one nothing tells
