@@ -98,9 +98,9 @@ class Call:
         return [pid for pid, _, _, session in stats() if session == self.pid]
 
     def workers(self) -> list[int]:
-        """Its workers: children that are neither git nor multiprocessing's tracker."""
+        """Its workers: children that are neither git nor multiprocessing's resource tracker."""
         found = [pid for pid, _, parent, session in stats() if session == self.pid == parent]
-        return [pid for pid in found if b"python" in command_of(pid) and b"tracker" not in command_of(pid)]
+        return [pid for pid in found if b"python" in command_of(pid) and b"resource_tracker" not in command_of(pid)]
 
     def stopped(self) -> list[int]:
         """Its processes that an aim has stopped."""

@@ -231,4 +231,5 @@ def test_killed_commands_that_were_started_anew(campaign: Campaign, long: bool) 
         campaign.kill(call, target, number, "started anew")
         campaign.settle(call, target, number)
         before = campaign.check(results, before).texts
+    assert campaign.kills, "all was done before a kill"
     campaign.complete(results, before)
