@@ -146,9 +146,8 @@ def whole_rows(content: bytes) -> tuple[list[Record], set[str]]:
     """Of a damaged Parquet file the rows whose checksums hold, and the ids of the others, as far as they can be read."""
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
-        strict = pq.ParquetFile(
-            pa.BufferReader(content), page_checksum_verification=True
-        )  # an id has no other checksum
+        # An id has no checksum but its page's.
+        strict = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         groups = range(file.num_row_groups)
     except UNREADABLE:
         return [], set()
