@@ -56,11 +56,11 @@ class Worker:
         return "its worker process was killed, as the system does when memory runs out, or died"
 
     def close(self) -> None:
-        """End the process and wait for it."""
+        """End the process, and wait for it and for the pool's thread: Python's own end would find that half closed."""
         self.timer.cancel()
-        self.pool.shutdown(wait=False, cancel_futures=True)
         self.kill()
-        for process in list(self.processes.values()):
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        for process in list(self.processes.values()):  # interrupted before there was a thread
             process.join()
 
 
