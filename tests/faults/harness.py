@@ -111,16 +111,19 @@ class Call:
         self.end = self.end or self.poll(self.pid)
         return bool(self.end)
 
-    def code(self, seconds: float = DEADLINE) -> int:
-        """Its exit status, negative for a signal, after all its processes were let go on."""
+    def let_go(self) -> None:
+        """Let go on what an aim has stopped, each worker when it comes there."""
         for pid in self.stopped():
             send(pid, signal.SIGCONT)
-        assert wait_for(self.ended, seconds), f"hangs: {self.said()}"
+
+    def code(self, seconds: float = DEADLINE) -> int:
+        """Its exit status, negative for a signal, while all its processes are let go on."""
+        assert wait_for(lambda: self.let_go() or self.ended(), seconds), f"hangs: {self.said()}"
         return self.end["code"]
 
     def orphans(self, seconds: float = 30) -> list[int]:
         """Processes that stay behind after the command's end; they are ended here."""
-        wait_for(lambda: not self.members(), seconds)
+        wait_for(lambda: self.let_go() or not self.members(), seconds)
         left = self.members()
         for pid in left:
             send(pid, signal.SIGKILL)
