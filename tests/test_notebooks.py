@@ -4,6 +4,8 @@ import ast
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,18 @@ def words(figure: BookFigure) -> list[str]:
     return [text.get_text() for ax in figure.axes for text in ax.texts]
 
 
+@pytest.fixture(scope="module")
+def shown_for() -> Callable[[str], dict[str, Any]]:
+    """What all notebooks show for a study; they are run once."""
+
+    @cache
+    def shown(study: str) -> dict[str, Any]:
+        with pytest.MonkeyPatch.context() as patch:
+            return {label: what for path in NOTEBOOKS for label, what in run(path, patch, study=study).items()}
+
+    return shown
+
+
 def test_every_figure_and_table_of_the_paper_has_its_label_once() -> None:
     found = Counter(label for path in NOTEBOOKS for label in labels(path))
     assert {label for label, n in found.items() if n > 1} == set()
@@ -68,13 +82,12 @@ def test_every_figure_and_table_of_the_paper_has_its_label_once() -> None:
 
 
 @pytest.mark.parametrize("study", ["minilm", "demo"])
-def test_every_label_is_shown_for_a_study(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = {label: what for path in NOTEBOOKS for label, what in run(path, monkeypatch, study=study).items()}
-    assert set(shown) == {label for path in NOTEBOOKS for label in labels(path)}
+def test_every_label_is_shown_for_a_study(study: str, shown_for: Callable[[str], dict[str, Any]]) -> None:
+    assert set(shown_for(study)) == {label for path in NOTEBOOKS for label in labels(path)}
 
 
-def test_the_demo_study_has_every_figure_and_table_from_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = {label: what for path in NOTEBOOKS for label, what in run(path, monkeypatch, study="demo").items()}
+def test_the_demo_study_has_every_figure_and_table_from_runs(shown_for: Callable[[str], dict[str, Any]]) -> None:
+    shown = shown_for("demo")
     silent = {label for label in FIGURES & shown.keys() if "not run" in words(shown[label])}
     rows = {label: shown[label].splitlines()[5:-1] for label in TABLES & shown.keys()}
     silent |= {label for label, lines in rows.items() if all("not run" in line for line in lines)}

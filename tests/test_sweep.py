@@ -287,25 +287,33 @@ for config, keep in ((first, True), (after, False)):
 """
 
 
+def swept(folder: Path) -> tuple[set[str], str]:
+    """What one run after an intermediate run leaves in a store: ids, and all that no clock says."""
+    sweep(AFTER[:1], store := ResultStore(folder, "s"), workers=1, device="cpu")
+    records = {i: {k: v for k, v in r.items() if k not in TIMES} for i, r in store.records().items()}
+    return set(records), json.dumps(records, sort_keys=True)  # as text: NaN is not itself
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], str]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWFT_CACHE", str(folder / "cache"))
+        return swept(folder)
+
+
 @pytest.mark.parametrize(
     ("moment", "kept"), [("bundled:entailment 5", 0), ("record", 0), ("bundled:acceptability 2", 1)]
 )
 def test_a_sweep_killed_around_its_intermediate_run_ends_as_if_it_had_not_been(
-    moment: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, kept: int, undisturbed: tuple[set[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in the intermediate run's training, between its encoder and its record, and in the run after it."""
-    records = []
-    for name in ("killed", "whole"):
-        monkeypatch.setenv("FEWFT_CACHE", str(tmp_path / name / "cache"))
-        store = ResultStore(tmp_path / name, "s")
-        if name == "killed":
-            texts = [json.dumps(c.to_dict()) for c in (FIRST, AFTER[0])]
-            died = subprocess.run([sys.executable, "-c", DYING, str(tmp_path / name), *texts, moment], check=False)
-            assert died.returncode == -signal.SIGKILL and len(store.finished()) == kept
-        sweep(AFTER[:1], store, workers=1, device="cpu")
-        records.append({i: {k: v for k, v in r.items() if k not in TIMES} for i, r in store.records().items()})
-    first, second = (json.dumps(r, sort_keys=True) for r in records)  # as text: NaN is not itself
-    assert first == second and set(records[0]) == {FIRST.run_id, AFTER[0].run_id}
+    monkeypatch.setenv("FEWFT_CACHE", str(tmp_path / "cache"))
+    texts = [json.dumps(c.to_dict()) for c in (FIRST, AFTER[0])]
+    died = subprocess.run([sys.executable, "-c", DYING, str(tmp_path), *texts, moment], check=False)
+    assert died.returncode == -signal.SIGKILL and len(ResultStore(tmp_path, "s").finished()) == kept
+    assert swept(tmp_path) == undisturbed and undisturbed[0] == {FIRST.run_id, AFTER[0].run_id}
 
 
 class Place:
