@@ -38,6 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[TALLY] = []
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of several processes: its lines go to the one that prints
+        session.config.workeroutput["tally"] = session.config.stash[TALLY]
+
+
+@pytest.hookimpl(optionalhook=True)  # called by pytest-xdist
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[TALLY].extend(getattr(node, "workeroutput", {}).get("tally", []))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.stash[TALLY]:
         terminalreporter.section("faults")
