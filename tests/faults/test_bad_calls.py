@@ -72,7 +72,7 @@ def project(
         monkeypatch.setenv(name, os.environ.get(name, "1"))
     monkeypatch.setattr(sweep, "_todo", lambda *_: [])
     monkeypatch.setattr(sweep, "preflight", reached)  # of bench, here
-    monkeypatch.setattr(book, "execute_all", reached)
+    monkeypatch.setattr(book.pages, "execute_all", reached)
     monkeypatch.setattr(costs, "cost", lambda _: costs.Cost(10, 250_000, 3.6e15))
     monkeypatch.setattr(costs, "measure", lambda _: (1e12, "a trial"))
     monkeypatch.setattr(costs, "assumptions", lambda _: [])
