@@ -5,7 +5,7 @@ SETUP := .venv/.done
 PIP = $(BIN)/pip --disable-pip-version-check --quiet
 LOCKED = $(PIP) install --require-hashes --no-deps --requirement
 
-.PHONY: book test demo bench faults lint clean
+.PHONY: book test demo bench faults bundle bundle-check lint clean
 
 book: $(SETUP)  ## draw the book from the stored runs: _book/_build/html/index.html
 	$(BIN)/fewft build
@@ -24,12 +24,18 @@ faults: $(SETUP)  ## kill, fill, damage and mislead it at full length: the count
 bench: $(SETUP)  ## measure our speed beside transformers.Trainer's: benchmarks/cpu.md or gpu.md
 	$(BIN)/fewft bench
 
+bundle: $(SETUP)  ## all that a machine with no network needs, in one folder: _bundle/README.md
+	tools/bundle/make
+
+bundle-check:  ## install, draw the book and train from _bundle in a network namespace without a route
+	tools/bundle/try
+
 lint: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf .venv _book _book-demo _demo *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv _book _book-demo _bundle _demo *.egg-info .pytest_cache .ruff_cache
 
 # torch first: the wheel that this machine's pip prefers, with CUDA or without, if its hash is in the lock; only one with
 # CUDA lacks something after the lock. The project is built with the lock's setuptools.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("fewft", "tests", "book", "notebooks", "benchmarks", "examples", "studies", "results")
+FOLDERS = ("fewft", "tests", "book", "notebooks", "benchmarks", "examples", "studies", "results", "tools")
 PICKLES = ("pickle", "_pickle", "cPickle", "cloudpickle", "marshal", "shelve", "dill", "joblib")
 CALLS = {  # what may not be called, by its full name
     "eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec", "builtins.compile", "os.system", "os.popen",

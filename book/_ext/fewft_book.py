@@ -9,6 +9,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+from docutils.nodes import document
 from pybtex.plugin import register_plugin
 from pybtex.style.formatting.unsrt import Style as UnsrtStyle
 from pybtex.style.labels import BaseLabelStyle
@@ -16,6 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
+BRANCH = "main"  # that GitHub publishes the book of
 LABEL = re.compile(r"(?:fig|tbl)-(\d+)")
 
 
@@ -53,12 +55,29 @@ def link_repository(app: Sphinx, config: Config) -> None:
     """On GitHub's builder, add the buttons that lead to the page's source, Colab and Binder."""
     if repository := os.environ.get("GITHUB_REPOSITORY"):
         launch = {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org"}
+        launch["notebook_interface"] = "jupyterlab"
         config.html_theme_options |= {
             "repository_url": f"https://github.com/{repository}",
             "use_repository_button": True,
+            "repository_branch": BRANCH,
             "use_edit_page_button": True,
             "launch_buttons": launch,
         }
+
+
+def adapt_launch_buttons(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: document | None
+) -> None:
+    """Of the theme's launch buttons, none where a notebook says `"launch": false`: what Binder installs has no torch.
+
+    Colab opens the copy of the notebook that gets the project first, which tools/colab.py puts on a branch of its own.
+    """
+    for group in [b for b in context["header_buttons"] if b.get("label") == "launch-buttons"]:
+        if app.env.metadata.get(pagename, {}).get("launch") == "False":
+            context["header_buttons"].remove(group)
+        for button in group["buttons"]:
+            if button["text"] == "Colab":
+                button["url"] = button["url"].replace(f"/blob/{BRANCH}/", "/blob/colab/")
 
 
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
@@ -77,5 +96,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     register_plugin("pybtex.style.formatting", "fewft", Style)
     app.connect("config-inited", link_repository)
     app.connect("env-get-updated", number_as_the_paper, priority=900)  # after Sphinx's own numbering
+    app.connect("html-page-context", adapt_launch_buttons, priority=502)  # after the theme has made them
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
