@@ -8,15 +8,11 @@ import pandas as pd
 from fewft.config import RunConfig
 from fewft.designs import Request, best, longer_cells, method_grids, model_changes, reinit_cells, search_runs
 from fewft.experiments import Experiment
+from fewft.studies import SEARCHED
 
 STANDARD, REINIT = "Standard", "Re-init"
 LONGER, REINIT_LONGER = "Longer", "Re-init, longer"
-METHOD_NAMES = {  # key of method_grids -> the paper's column of Table 2
-    "layerwise_lr_decay": "LLRD",
-    "mixout_prob": "Mixout",
-    "prior_weight_decay": "Pre-trained WD",
-    "weight_decay": "WD",
-}
+METHOD_NAMES = {"layerwise_lr_decay": "LLRD"} | {method.setting: method.name for method in SEARCHED}  # as in Table 2
 INTERMEDIATE = "Int. Task"
 TABLE_2 = (STANDARD, INTERMEDIATE, *METHOD_NAMES.values(), REINIT, LONGER)  # in its order
 Recipes = dict[str, list[RunConfig]]  # a recipe whose search still lacks runs is absent

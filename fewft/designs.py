@@ -10,7 +10,7 @@ import numpy as np
 from fewft import paper
 from fewft import tasks as glue
 from fewft.config import RunConfig
-from fewft.studies import RECIPES, Study
+from fewft.studies import RECIPES, SEARCHED, Study
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def method_grids(study: Study) -> dict[str, dict[Any, dict[str, Any]]]:
     """The search space of each method: a point and the settings it stands for. Paper: Appendix H."""
     rates, decays = study.grid("llrd_learning_rate"), study.grid("layerwise_lr_decay")
     pairs = {(r, d): {"learning_rate": r, "layerwise_lr_decay": d} for r, d in product(rates, decays)}
-    single = ("mixout_prob", "prior_weight_decay", "weight_decay")
+    single = [method.setting for method in SEARCHED]
     return {"layerwise_lr_decay": pairs} | {name: {v: {name: v} for v in study.grid(name)} for name in single}
 
 

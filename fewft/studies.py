@@ -16,6 +16,23 @@ RECIPES: dict[str, dict[str, Any]] = {  # the paper's arms: RunConfig fields on 
     "debiased": {"correct_bias": True},
     "bertadam": {"correct_bias": False},
 }
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that Section 7 compares, tuned by a search over one setting."""
+
+    setting: str  # a field of RunConfig, neutral by default
+    name: str  # in tables and figures
+    values: str  # what the values of its grid are
+    grid: tuple[float, ...]  # in the paper; a study's [grids] changes it
+
+
+SEARCHED = (  # in the order of Table 2; Appendix H
+    Method("mixout_prob", "Mixout", "probability", (0.1, 0.3, 0.5, 0.7, 0.9)),
+    Method("prior_weight_decay", "Pre-trained WD", "strength", (1e-3, 1e-2, 1e-1, 1.0)),
+    Method("weight_decay", "WD", "strength", (1e-4, 1e-3, 1e-2, 1e-1)),
+)
 SET_BY_EXPERIMENTS = ("task", "model", "data", "init_seed", "data_seed", "learning_rate", "correct_bias", *METHODS)
 SEEDS = {  # runs for each cell of an experiment, as in the paper; a study's [seeds] changes them
     "bias_correction": 50,  # Section 4
@@ -39,9 +56,7 @@ GRIDS: dict[str, tuple[float, ...]] = {  # as in the paper; a study's [grids] ch
     "max_steps": (200, 400, 800, 1600, 3200),  # Section 6
     "llrd_learning_rate": (2e-5, 5e-5, 1e-4),  # this and those below: Appendix H
     "layerwise_lr_decay": (0.9, 0.95),
-    "mixout_prob": (0.1, 0.3, 0.5, 0.7, 0.9),
-    "prior_weight_decay": (1e-3, 1e-2, 1e-1, 1.0),
-    "weight_decay": (1e-4, 1e-3, 1e-2, 1e-1),
+    **{method.setting: method.grid for method in SEARCHED},
 }
 MOST_SEEDS = 1000  # runs for each cell; the paper's most are 50, and Appendix B has their square
 COUNTS = ("reinit_layers", "distance_layers", "randomness_layers", "max_steps")  # grids of whole numbers

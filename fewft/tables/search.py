@@ -11,15 +11,13 @@ from fewft.config import RunConfig
 from fewft.designs import Request, method_grids, search_runs
 from fewft.markup import with_markup
 from fewft.plots import TASK_LABELS
-from fewft.studies import GRIDS, SEEDS, Study
+from fewft.studies import GRIDS, SEARCHED, SEEDS, Study
 from fewft.tables.words import NOT_RUN
 
 SETTINGS = {  # grid of a study -> method, setting
     "llrd_learning_rate": ("LLRD", "learning rate of the top block"),
     "layerwise_lr_decay": ("LLRD", "factor per block"),
-    "mixout_prob": ("Mixout", "probability"),
-    "prior_weight_decay": ("Pre-trained WD", "strength"),
-    "weight_decay": ("WD", "strength"),
+    **{method.setting: (method.name, method.values) for method in SEARCHED},
 }
 
 
