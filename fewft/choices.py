@@ -9,7 +9,7 @@ from fewft.config import RunConfig
 from fewft.designs import Request, best, longer_cells, method_grids, model_changes, reinit_cells, search_runs
 from fewft.experiments import Experiment
 
-STANDARD, REINIT = "Standard", "Re-init"
+BERTADAM, STANDARD, REINIT = "BERTAdam", "Standard", "Re-init"
 LONGER, REINIT_LONGER = "Longer", "Re-init, longer"
 METHOD_NAMES = {  # key of method_grids -> the paper's column of Table 2
     "layerwise_lr_decay": "LLRD",
@@ -50,6 +50,16 @@ def table_1(ask: Request, task: str) -> Recipes:
         if steps is not None:
             found[recipe] = ask.cell(task, ask.count("longer"), reinit_layers=kept, max_steps=steps)
     return found
+
+
+def remedies(ask: Request, task: str) -> Recipes:
+    """BERTAdam, and what Sections 4 to 6 put in its place: correction (Standard), Re-init, Longer. For the first page."""
+    seeds = range(ask.count("bias_correction"))
+    arms = {
+        name: [ask.study.run(task, arm, n) for n in seeds]
+        for name, arm in ((BERTADAM, "bertadam"), (STANDARD, "debiased"))
+    }
+    return arms | {name: runs for name, runs in table_1(ask, task).items() if name in (REINIT, LONGER)}
 
 
 def step_search(ask: Request, task: str) -> Recipes:
