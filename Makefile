@@ -5,10 +5,13 @@ SETUP := .venv/.done
 PIP = $(BIN)/pip --disable-pip-version-check --quiet
 LOCKED = $(PIP) install --require-hashes --no-deps --requirement
 
-.PHONY: book test demo bench faults lint clean
+.PHONY: book pdf test demo bench faults lint clean
 
 book: $(SETUP)  ## draw the book from the stored runs: _book/_build/html/index.html
 	$(BIN)/fewft build
+
+pdf: book  ## the same as one file to print: _book/fewft.pdf; needs a Chromium
+	$(BIN)/fewft pdf
 
 demo: $(SETUP)  ## train the demo study from nothing and draw its book: _book-demo/_build/html/index.html
 	rm -rf _demo && mkdir _demo && cp results/datasets.csv _demo/

@@ -1,4 +1,4 @@
-"""The verdicts in a few words: how many of each by section, and one claim in a phrase."""
+"""The verdicts in a few words: how many of each by section, and some claims in a line each."""
 
 from collections.abc import Sequence
 
@@ -32,13 +32,14 @@ def _counted(judged: Sequence[Judged]) -> dict[str, int]:
     return {head: sum(j.verdict == verdict for j in judged) for head, verdict in zip(HEADS, VERDICTS, strict=True)}
 
 
-def phrases(judged: Sequence[Judged]) -> dict[str, str]:
-    """Each claim's verdict and its numbers, to glue: `s4_degenerate` and `s4_degenerate_numbers`."""
-    said = {}
-    for j in judged:
-        key = j.claim.name.replace("-", "_")
-        said |= {key: j.verdict, f"{key}_numbers": numbers(j.outcome)}
-    return said
+def chosen(judged: Sequence[Judged], names: Sequence[str]) -> pd.DataFrame:
+    """The claims of these names, in this order: what is claimed, effect and runs here, verdict."""
+    by_name = {j.claim.name: j for j in judged}
+    own = [by_name[name] for name in names]
+    table = pd.DataFrame({"Claim": [f"{j.claim.text} ({{numref}}`{j.claim.figure}`)" for j in own]})
+    table["Here"] = [numbers(j.outcome) for j in own]
+    table["Verdict"] = [f"{{verdict}}`{j.verdict}`" for j in own]
+    return with_markup(table, "Claim", "Verdict")
 
 
 def numbers(outcome: Outcome | None) -> str:
