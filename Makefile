@@ -5,13 +5,16 @@ SETUP := .venv/.done
 PIP = $(BIN)/pip --disable-pip-version-check --quiet
 LOCKED = $(PIP) install --require-hashes --no-deps --requirement
 
-.PHONY: book picture test demo bench faults bundle bundle-check lint clean
+.PHONY: book pdf picture test demo bench faults bundle bundle-check lint clean
 
 book: $(SETUP)  ## draw the book from the stored runs: _book/_build/html/index.html
 	$(BIN)/fewft build
 
 picture: $(SETUP)  ## draw the README's picture from the stored runs: book/readme/light.svg and dark.svg
 	$(BIN)/python book/readme/draw.py
+
+pdf: book  ## the same as one file to print: _book/fewft.pdf; needs a Chromium
+	$(BIN)/fewft pdf
 
 demo: $(SETUP)  ## train the demo study from nothing and draw its book: _book-demo/_build/html/index.html
 	rm -rf _demo && mkdir _demo && cp results/datasets.csv _demo/

@@ -10,7 +10,7 @@ from fewft.designs import Request, best, longer_cells, method_grids, model_chang
 from fewft.experiments import Experiment
 from fewft.studies import SEARCHED
 
-STANDARD, REINIT = "Standard", "Re-init"
+BERTADAM, STANDARD, REINIT = "BERTAdam", "Standard", "Re-init"
 LONGER, REINIT_LONGER = "Longer", "Re-init, longer"
 METHOD_NAMES = {"layerwise_lr_decay": "LLRD"} | {method.setting: method.name for method in SEARCHED}  # as in Table 2
 INTERMEDIATE = "Int. Task"
@@ -46,6 +46,16 @@ def table_1(ask: Request, task: str) -> Recipes:
         if steps is not None:
             found[recipe] = ask.cell(task, ask.count("longer"), reinit_layers=kept, max_steps=steps)
     return found
+
+
+def remedies(ask: Request, task: str) -> Recipes:
+    """BERTAdam, and what Sections 4 to 6 put in its place: correction (Standard), Re-init, Longer. For the first page."""
+    seeds = range(ask.count("bias_correction"))
+    arms = {
+        name: [ask.study.run(task, arm, n) for n in seeds]
+        for name, arm in ((BERTADAM, "bertadam"), (STANDARD, "debiased"))
+    }
+    return arms | {name: runs for name, runs in table_1(ask, task).items() if name in (REINIT, LONGER)}
 
 
 def step_search(ask: Request, task: str) -> Recipes:

@@ -1,4 +1,4 @@
-"""The command line: `fewft plan | run | status | claims | verify | merge | data | yours | build | bench`.
+"""The command line: `fewft plan | run | status | claims | verify | merge | data | yours | build | pdf | bench`.
 
 0 on success, 1 on a finding, 2 on a wrong call.
 """
@@ -220,6 +220,13 @@ def _build(options: argparse.Namespace) -> int:
     return 0
 
 
+def _pdf(options: argparse.Namespace) -> int:
+    from fewft import pdf
+
+    print(pdf.make(root=studies.root(), out=Path(options.out) if options.out else None))
+    return 0
+
+
 def _bench(options: argparse.Namespace) -> int:
     from fewft import bench
 
@@ -265,7 +272,8 @@ def _wanted(
 
 COMMANDS = {
     "plan": _plan, "run": _run, "status": _status, "claims": _claims, "verify": _verify, "merge": _merge,
-    "data": _data, "yours": yours_options.run, "build": _build, "bench": _bench,
+    "data": _data, "yours": yours_options.run, "build": _build, "pdf": _pdf,
+    "bench": _bench,
 }  # fmt: skip
 
 

@@ -61,6 +61,10 @@ COMMANDS: dict[str, tuple[str, tuple[Row, ...]]] = {
             ("--out", "", "folder of the book (default: _book)"),
         ),
     ),
+    "pdf": (
+        "Print the built book to one PDF, with a Chromium that is installed.",
+        (("--out", "", "folder of the book (default: _book)"),),
+    ),
     "bench": (
         "Measure our speed beside transformers.Trainer's.",
         (

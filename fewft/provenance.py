@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import html
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,8 +91,11 @@ def _own(path: Path | str, line: int, config: RunConfig, data: Mapping[str, str]
     return own
 
 
-def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str] = (), command: str = "") -> Shown:
-    """A fold with the runs behind a figure or table: how many, their ids, their data to download, the command that repeats them.
+def behind(
+    label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str] = (), command: str = "", count: str = ""
+) -> Shown:
+    """The runs behind a figure or table: in its margin how many, when and where; below it a fold with their ids, their data
+    to download, and the command that repeats them.
 
     Args:
         label: of the figure or table, `fig-2`; the name of the file.
@@ -99,11 +103,12 @@ def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str]
         drawn: exactly the runs that are in it.
         series: columns with lists that the figure draws, such as `train_loss`.
         command: does these runs again; empty: `fewft run` with that file.
+        count: "n of N runs", where `drawn` has all that an experiment asks for.
     """
     ids = list(dict.fromkeys(drawn["run_id"])) if len(drawn) else []
     if not ids:
         return Shown(f"*{label}: no run of this study is behind it.*", f"<p>{label}: no run is behind it.</p>")
-    name, warning = f"{label}.csv", outdated(drawn)
+    name, note = f"{label}.csv", _note(drawn, count or f"{len(ids)} run{'s' * (len(ids) > 1)}")
     data = base64.b64encode(runs_csv(drawn, series).encode()).decode()
     link = f'<a download="{name}" href="data:text/csv;base64,{data}">{name}</a>'
     command = command or f"fewft run {study} --runs {name} --results again"
@@ -113,7 +118,22 @@ def behind(label: str, study: str, drawn: pd.DataFrame, *, series: Sequence[str]
     fold = [f"~~~~{{dropdown}} {count} behind it: data, command, ids", ":class-container: fewft-behind", ""]
     fold += ["```{raw} html", f"<p>Data: {link}</p>", "```", "", inside, "~~~~"]
     page = f"<details><summary>{count} behind it</summary><p>Data: {link}</p><p>{html.escape(shown)}</p></details>"
-    return Shown("\n".join([*([warning, ""] if warning else []), *fold]), f"<p>{html.escape(warning)}</p>{page}")
+    margin = ["```{margin}", f":class: fewft-provenance {label}", "", f"{{numref}}`{label}`: {note}", "```", ""]
+    return Shown("\n".join([*margin, *fold]), f"<p>{html.escape(note)}</p>{page}")
+
+
+def _note(drawn: pd.DataFrame, count: str) -> str:
+    """How many runs, on which days, on what; and which of them older code made."""
+    rows = drawn.drop_duplicates("run_id")
+    places = rows.device.map(lambda name: re.sub(r"\(R\)| Processor", "", str(name))).value_counts(sort=False)
+    where = escape(", ".join(f"{n} on {place}" for place, n in places.items()))
+    return " ".join([f"{count}, {escape(_when(rows))}; {where}.", outdated(drawn)]).strip()
+
+
+def _when(rows: pd.DataFrame) -> str:
+    """First and last day."""
+    days = sorted({str(text)[:10] for text in rows.started})
+    return " to ".join(dict.fromkeys((days[0], days[-1])))
 
 
 def outdated(drawn: pd.DataFrame) -> str:
@@ -141,8 +161,7 @@ def run_words(*experiments: Stored) -> dict[str, str]:
     said = {"where_said": where_words(stored), "when_said": NOT_RUN, "hours_said": NOT_RUN}
     if len(stored):
         stored = stored.drop_duplicates("run_id")
-        days = sorted({str(text)[:10] for text in stored.started})
-        said["when_said"] = " to ".join(dict.fromkeys((days[0], days[-1])))
+        said["when_said"] = _when(stored)
         said["hours_said"] = f"{stored.seconds.sum() / 3600:.1f}"
         said["where_said"] = where_words(stored)
     return said | {"runs_said": f"{len(stored)} of {len(wanted) + pending} runs"}

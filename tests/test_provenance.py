@@ -76,7 +76,17 @@ def test_runs_of_older_code_are_named(drawn: pd.DataFrame) -> None:
     assert outdated(drawn) == ""
     drawn.loc[0, "core_version"] = CORE_VERSION - 1
     said = f"1 by version {CORE_VERSION - 1} of 2 runs; today's is version {CORE_VERSION}."
-    assert said in outdated(drawn) and behind("fig-9", "demo", drawn).markdown.startswith(outdated(drawn))
+    assert said in outdated(drawn) and outdated(drawn) in behind("fig-9", "demo", drawn).markdown
+
+
+def test_the_margin_says_how_many_when_and_where(drawn: pd.DataFrame) -> None:
+    drawn = drawn.assign(
+        device=["AMD EPYC", "Intel(R) Xeon(R) Processor"], started=["2026-01-02T03:04Z", "2026-01-01Z"]
+    )
+    said = "{numref}`fig-9`: 2 runs, 2026-01-01 to 2026-01-02; 1 on AMD EPYC, 1 on Intel Xeon."
+    assert said in behind("fig-9", "demo", pd.concat([drawn, drawn])).markdown.splitlines()
+    fold = behind("fig-9", "demo", drawn.assign(device="a*b", started="2026-01-01"), count="2 of 3 runs")
+    assert "2 of 3 runs, 2026-01-01; 2 on a\\*b." in fold.markdown
 
 
 def test_only_the_runs_of_the_file_are_done(

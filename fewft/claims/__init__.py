@@ -15,12 +15,13 @@ Paper: Sections 4 to 7, Appendices B to G.
 """
 
 from fewft.claims.claim import Claim
+from fewft.claims.glance import by_section, chosen
 from fewft.claims.judge import CLAIMS, PAPER, VERDICTS, Judged, changes, judge, of_paper, of_study, side_by_side, write
 from fewft.claims.kinds import Kind, Outcome
 from fewft.claims.report import counts, details, effects, findings, lines, overview
 from fewft.claims.runs import Runs
 
 __all__ = [
-    "CLAIMS", "PAPER", "VERDICTS", "Claim", "Judged", "Kind", "Outcome", "Runs", "changes", "counts", "details", "effects", "findings",
+    "CLAIMS", "PAPER", "VERDICTS", "Claim", "Judged", "Kind", "Outcome", "Runs", "by_section", "changes", "chosen", "counts", "details", "effects", "findings",
     "judge", "lines", "of_paper", "of_study", "overview", "side_by_side", "write",
 ]  # fmt: skip

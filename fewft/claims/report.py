@@ -68,12 +68,8 @@ def overview(columns: Mapping[str, Sequence[Judged]]) -> pd.DataFrame:
     first = next(iter(columns.values()))
     table = pd.DataFrame({"Claim": [f"{j.claim.text} `{j.claim.name}`" for j in first]})
     for name, judged in columns.items():
-        table[name] = [f"{_marked(j.verdict)} ({{numref}}`{j.claim.figure}`)" for j in judged]
+        table[name] = [f"{{verdict}}`{j.verdict}` ({{numref}}`{j.claim.figure}`)" for j in judged]
     return with_markup(table, *table.columns)
-
-
-def _marked(verdict: str) -> str:
-    return f"**{verdict}**" if verdict in VERDICTS[:2] else verdict
 
 
 def details(judged: Sequence[Judged]) -> pd.DataFrame:

@@ -18,9 +18,17 @@ ARMS = {True: "Correction", False: "No correction"}  # correct_bias -> the paper
 COLORS = {  # a recipe has one colour in the whole book: Okabe and Ito's, told apart by all
     "Correction": "#0072B2", "No correction": "#D55E00",
     "Standard": "#0072B2", "BERTAdam": "#D55E00",  # standard fine-tuning is Adam with correction
-    "Re-init": "#009E73", "Longer": "#CC79A7", "Re-init, longer": "#7A3B69", "Int. Task": "#E69F00", "LLRD": "#56B4E9",
-    "Mixout": "#8C6D1F", "Pre-trained WD": "#7F7F7F", "WD": "#B0B0B0",
+    "Re-init": "#009E73", "Longer": "#CC79A7", "Re-init, longer": "#7A3B69", "Int. Task": "#A67F00", "LLRD": "#2E94D1",
+    "Mixout": "#6B4F12", "Pre-trained WD": "#404040", "WD": "#8C8C8C",
 }  # fmt: skip
+TOGETHER = (tuple(ARMS.values()), ("BERTAdam", "Standard", "Re-init", "Longer", "Re-init, longer"))  # in one figure
+DASHES = {
+    "No correction": "--",
+    "BERTAdam": "--",
+    "Re-init": "-.",
+    "Longer": ":",
+    "Re-init, longer": (0, (4, 1, 1, 1, 1, 1)),
+}
 GREY = "#555555"
 REFERENCES = ("Majority baseline", "Chosen rate", "torch.mm alone", "As claimed")  # last in a legend
 _GLUE = {t.lower().replace("-", ""): t for t in ("RTE", "MRPC", "STS-B", "CoLA", "SST-2", "QNLI", "QQP", "MNLI")}
@@ -89,7 +97,7 @@ def arm(by: str, value: object) -> tuple[str, str]:
     if by == "reinit_layers":
         layers = int(str(value))
         word = "Standard" if layers < 0 else f"Re-init {layers}"
-        shade = 0.68 - 0.58 * min(np.log10(max(layers, 0.8)), 1)  # orange to black: also told apart without colours
+        shade = 0.66 - 0.6 * min(np.log10(max(layers, 0.8)), 1)  # orange to black: also told apart without colours
         return word, COLORS.get(word) or to_hex(colormaps["inferno"](shade))
     if by == "max_steps":
         return f"{value} steps" if value else "three epochs", COLORS["Longer" if value else "Standard"]

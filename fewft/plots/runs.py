@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from fewft.config import UsageError
-from fewft.plots.look import GREY, SCORES, SMALL_N, TASK_LABELS, arm, arms_of, note, plain, usable
+from fewft.plots.look import DASHES, GREY, SCORES, SMALL_N, TASK_LABELS, arm, arms_of, note, plain, usable
 from fewft.stats import expected_performance
 
 PAPER_TRIALS = 50  # Section 4 simulates 1 to 50 trials
@@ -99,4 +99,5 @@ def expected_curve(
 def band(ax: Axes, x: np.ndarray, mean: np.ndarray, low: np.ndarray, high: np.ndarray, label: str, color: str) -> None:
     """A line with a shaded region around it; a single point as a dot."""
     ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-    ax.plot(x, mean, color=color, label=label, marker="." if len(x) == 1 else "")
+    marker = "." if len(x) == 1 else ""
+    ax.plot(x, mean, color=color, label=label, marker=marker, linestyle=DASHES.get(label, "-"))
