@@ -1,7 +1,7 @@
 """The stored runs as one compact object: studies, tasks, arms, and the numbers of each run, rounded to three decimals."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,20 @@ class Stored:
     name: str
     study: Study | None
     records: list[Record]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What many runs or arms share, each with its place in the list that the page has of it; losses a run."""
+
+    points: int
+    steps: dict[tuple[int, ...], int] = field(default_factory=dict)
+    colors: dict[str, int] = field(default_factory=dict)
+
+
+def place_of(value: Any, places: dict[Any, int]) -> int:
+    """The place of a value, a new one if it has none yet."""
+    return places.setdefault(value, len(places))
 
 
 def stored(study: str, results: str) -> list[Stored]:
@@ -69,14 +83,16 @@ def gather(study: str, results: str = "results") -> dict[str, Any]:
 def compact(found: Sequence[Stored]) -> dict[str, Any]:
     """Everything that the page shows. Numbers are whole thousandths, missing ones None; `runs` counts all runs.
 
-    `groups`: one for each study, model and task, see `_group`; `steps`: the lists of evaluation steps that runs name by place.
+    `groups`: one for each study, model and task, see `_group`; `steps` and `colors`: lists of evaluation steps, and colours,
+    that runs and arms name by their place.
     """
     count = sum(len(one.records) for one in found)
     points = min(LOSS_POINTS, MOST_LOSSES // max(count, 1)) if count <= MOST_CURVES else 0
-    steps: dict[tuple[int, ...], int] = {}
-    groups = [_group(one, *cell, steps, points) for one in found for cell in _cells(one)]
+    shared = Shared(points)
+    groups = [_group(one, *cell, shared) for one in found for cell in _cells(one)]
     about = {"metrics": list(METRICS), "enough": TEST_RUNS, "points": points}
-    return about | {"runs": count, "groups": groups, "steps": [list(key) for key in steps]}
+    about |= {"views": {view.key: view.label for view in VIEWS}, "runs": count, "groups": groups}
+    return about | {"steps": list(shared.steps), "colors": list(shared.colors)}
 
 
 def _cells(one: Stored) -> Iterator[tuple[str, str, list[Record]]]:
@@ -87,17 +103,14 @@ def _cells(one: Stored) -> Iterator[tuple[str, str, list[Record]]]:
     for record in one.records:
         cells.setdefault((record["model"], record["task"]), []).append(record)
 
-    def place(cell: tuple[str, str]) -> list[tuple[int, str]]:
-        return [
-            (names.index(n) if n in names else len(names), n) for names, n in zip((models, tasks), cell, strict=True)
-        ]
+    def place(names: list[str], name: str) -> tuple[int, str]:
+        return names.index(name) if name in names else len(names), name
 
-    yield from ((*cell, cells[cell]) for cell in sorted(cells, key=place))
+    for model, task in sorted(cells, key=lambda cell: (place(models, cell[0]), place(tasks, cell[1]))):
+        yield model, task, cells[model, task]
 
 
-def _group(
-    one: Stored, model: str, task: str, records: list[Record], steps: dict[tuple[int, ...], int], points: int
-) -> dict[str, Any]:
+def _group(one: Stored, model: str, task: str, records: list[Record], shared: Shared) -> dict[str, Any]:
     """One task of a model in a study: what its metrics are called, its arms, and for each view its arms' places and names."""
     by_setting: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
@@ -105,41 +118,33 @@ def _group(
     settings = [dict(key) for key in by_setting]
     base = standard(one.study, model, task, [setting_of(record) for record in records])
     plain = next((own for key, own in by_setting.items() if dict(key) == base), [])
-    arms = [_arm(dict(key), base, own, plain, steps, points) for key, own in by_setting.items()]
-    views = {view.key: [view.label, _rows(view.said, rows_of(view, settings, base), settings, base)] for view in VIEWS}
+    arms = [_arm(changes_of(dict(key), base), own, plain, shared) for key, own in by_setting.items()]
+    views = {view.key: _rows(view.said, rows_of(view, settings, base), settings, base) for view in VIEWS}
     metric = records[0]["metric"]
     names = [label.format(_metric_word(metric, key)) for key, (label, _) in METRICS.items()]
     return {
         "study": one.name, "model": model, "task": task, "label": TASK_LABELS.get(task, task), "names": names, "arms": arms,
-        "views": {key: view for key, view in views.items() if len(view[1]) > 1 or key == "all"},
+        "views": {key: view for key, view in views.items() if len(view) > 1 or key == "all"},
     }  # fmt: skip
 
 
 def _metric_word(metric: str, key: str) -> str:
-    return METRIC_LABELS.get(
-        "accuracy" if (key, metric) == ("best_val", "f1") else metric, metric
-    )  # F1 selects nothing
+    selects = "accuracy" if (key, metric) == ("best_val", "f1") else metric  # F1 selects nothing
+    return METRIC_LABELS.get(selects, selects)
 
 
 def _rows(said: Sequence[str], places: Sequence[int], settings: Sequence[Setting], base: Setting) -> list[list[Any]]:
     return [[i, label_of(settings[i], changes_of(settings[i], base), said)] for i in places]
 
 
-def _arm(
-    setting: Setting,
-    base: Setting,
-    records: list[Record],
-    plain: list[Record],
-    steps: dict[tuple[int, ...], int],
-    points: int,
-) -> dict[str, Any]:
+def _arm(changes: Setting, records: list[Record], plain: list[Record], shared: Shared) -> dict[str, Any]:
     """Whether it is the standard arm, its colour, majority baselines, `summary` by metric, and runs in the order of their seeds."""
-    changes = changes_of(setting, base)
     records = sorted(records, key=lambda r: (r["init_seed"], r["data_seed"], r["run_id"]))
     bases = [next((r[name] for r in records if r.get(name) is not None), None) for _, name in METRICS.values()]
-    stats = [summary(values(records, key), values(plain, key) if changes else []) for key in METRICS]
-    runs = [_run(record, steps, points) for record in records]
-    return {"plain": not changes, "color": color_of(changes), "stats": stats, "base": _thousandths(bases), "runs": runs}
+    stats = [summary(values(records, key), values(plain if changes else [], key)) for key in METRICS]
+    color = place_of(color_of(changes), shared.colors)
+    runs = [_run(record, shared) for record in records]
+    return {"plain": not changes, "color": color, "stats": stats, "base": _thousandths(bases), "runs": runs}
 
 
 def values(records: Sequence[Record], key: str) -> np.ndarray:
@@ -163,17 +168,17 @@ def summary(own: np.ndarray, plain: Sequence[float]) -> list[Any]:
     return [of.n, *_thousandths([of.mean, of.std, *difference])]
 
 
-def _run(record: Record, steps: dict[tuple[int, ...], int], points: int) -> list[Any]:
+def _run(record: Record, shared: Shared) -> list[Any]:
     """Id, seeds, 1 if degenerate and 2 if diverged, the metrics, best step; for curves the place of its evaluation steps, its
     validation scores, the number of its steps and the thinned losses."""
     flags = int(bool(record["degenerate"])) + 2 * (record["status"] == "diverged")
     scores = _thousandths([_score(record, key) for key in METRICS])
     head = [record["run_id"], record["init_seed"], record["data_seed"], flags, scores, record["best_step"]]
-    if not points:
+    if not shared.points:
         return head
-    place = steps.setdefault(tuple(record["eval_steps"]), len(steps))
+    place = place_of(tuple(record["eval_steps"]), shared.steps)
     losses = np.array([np.nan if x is None else x for x in record["train_loss"]], float)
-    return [*head, place, _thousandths(record["val_scores"]), len(losses), thinned(losses, points)]
+    return [*head, place, _thousandths(record["val_scores"]), len(losses), thinned(losses, shared.points)]
 
 
 def thinned(losses: np.ndarray, points: int) -> list[int | None]:

@@ -128,7 +128,7 @@ const fewftDraw = (() => {
     const axis = ticks([...points.map((point) => point[1]), ...bases], 3);
     const last = Math.max(...points.map((point) => point[0]));
     const height = Math.ceil(rows.length / columns) * (panel.height + 46);
-    const svg = shape(holder, "svg", { width, height: height + 14, role: "img", "aria-label": said });
+    const svg = shape(holder, "svg", { width, height: height + 20, role: "img", "aria-label": said });
     shape(svg, "text", { class: "title", x: 2, y: 12 }, title);
     rows.forEach((row, i) => {
       const place = { left: left + (i % columns) * (panel.width + gap), top: 44 + Math.floor(i / columns) * (panel.height + 46) };

@@ -51,7 +51,7 @@
     fill("study", pairs.map((pair) => [pair, JSON.parse(pair).join(": ")]), JSON.stringify([state.study, state.model]));
     const tasks = data.groups.filter((group) => group.study === state.study && group.model === state.model);
     fill("task", tasks.map((group) => [group.task, group.label]), state.task);
-    fill("by", Object.entries(groupOf().views).map(([key, view]) => [key, view[0]]), state.by);
+    fill("by", Object.keys(groupOf().views).map((key) => [key, data.views[key]]), state.by);
     fill("metric", data.metrics.map((key, place) => [key, groupOf().names[place]]), state.metric);
     fill("curve", Object.entries(CURVES), state.curve);
   }
@@ -59,12 +59,12 @@
   // --- what is shown ----------------------------------------------------------------------------------------------
   function rowsOf(group) {
     const place = METRIC[state.metric];
-    return group.views[state.by][1].map(([index, label]) => {
+    return group.views[state.by].map(([index, label]) => {
       const arm = group.arms[index];
       const [n, mean, sd, difference, p] = arm.stats[place];
       const all = arm.runs.map((run) => runOf(run, label, group.names[place], place));
       const runs = all.filter((run) => run.score !== null);
-      return { label, color: arm.color, plain: arm.plain, n, mean, sd, difference, p, base: arm.base[place], bases: arm.base, all, runs };
+      return { label, color: data.colors[arm.color], plain: arm.plain, n, mean, sd, difference, p, base: arm.base[place], bases: arm.base, all, runs };
     });
   }
 
@@ -96,7 +96,7 @@
   }
 
   function against(row) {
-    if (row.plain) return "it is the standard";
+    if (row.plain) return "the standard";
     if (row.difference === null) return "too few runs";
     const p = row.p === null ? "no test" : row.p === 0 ? "p < 0.001" : `p = ${number(row.p)}`;
     return `${row.difference > 0 ? "+" : ""}${number(row.difference)}, ${p}`;

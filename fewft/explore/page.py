@@ -89,7 +89,7 @@ def _without_script(shown: Explorer) -> str:
         f"<tr><td>{html.escape(group['label'])}</td><td>{html.escape(label)}</td><td>{_numbers(group['arms'][i]['stats'][0])}</td></tr>"
         for group in shown.data["groups"]
         if group["study"] == first
-        for i, label in group["views"]["all"][1]
+        for i, label in group["views"]["all"]
     ]
     return (
         "<noscript><p>Choosing needs JavaScript, which this browser does not run. The table has every arm of the study "
