@@ -22,7 +22,7 @@ demo: $(SETUP)  ## train the demo study from nothing and draw its book: _book-de
 	$(BIN)/fewft build -p study demo -p results _demo --out _book-demo
 
 test: $(SETUP) lint  ## check the code behind it
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 faults: $(SETUP)  ## kill, fill, damage and mislead it at full length: the counts are printed
 	$(BIN)/pytest tests/faults --long

@@ -21,6 +21,8 @@ WORKER_ENVIRONMENT = {  # read when a worker starts
     "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=536870912",
 }
 
+THREAD_STARTS = 200  # hundredths of a second that a pool's thread has for it
+
 
 class Worker:
     """A process of one thread that does one run after another; a pool of its own, so that its death ends no other."""
@@ -59,7 +61,12 @@ class Worker:
         """End the process, and wait for it and for the pool's thread: Python's own end would find that half closed."""
         self.timer.cancel()
         self.kill()
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        for _ in range(THREAD_STARTS):
+            try:
+                self.pool.shutdown(wait=True, cancel_futures=True)
+                break
+            except RuntimeError:  # Ctrl-C came while the thread was starting: it cannot be waited for yet
+                time.sleep(0.01)
         for process in list(self.processes.values()):  # interrupted before there was a thread
             process.join()
 

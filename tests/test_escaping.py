@@ -129,7 +129,7 @@ figure
 
 def write_project(folder: Path, stored_run: Callable[..., Any]) -> Path:
     """A small project: real notebooks without their prose, a study and records full of hostile text; its study file."""
-    for name in ("_config.yml", "book/_ext", "book/references.bib"):
+    for name in ("_config.yml", "book/_ext", "book/favicon.svg", "book/references.bib"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
     data = folder / "studies"

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 
-from fewft import cli, weights
+from fewft import cli, processes, weights
 from fewft.config import RunConfig, UsageError
 from fewft.results import ResultStore
 from fewft.schedule import LEAST_PATIENCE, PATIENCE, SLOWEST, Done, Schedule
@@ -218,6 +218,25 @@ def test_interrupt_ends_the_command_with_a_sentence(tmp_path: Path, capsys: pyte
         code = cli.main(["run", str(study), *only, "--workers", "1", "--device", "cpu"])
     assert code == 1
     assert capsys.readouterr().err == "fewft: interrupted; finished runs are stored, the same call goes on\n"
+
+
+@pytest.mark.parametrize("attempts", [3, 10**6])
+def test_a_pool_interrupted_while_its_thread_starts_is_waited_for_but_not_forever(
+    attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, waits = processes.Worker(), []
+    close = worker.pool.shutdown
+
+    def shutdown(**options: bool) -> None:
+        waits.append(options)
+        if len(waits) < attempts:
+            raise RuntimeError("cannot join thread before it is started")
+        close(**options)
+
+    monkeypatch.setattr(worker.pool, "shutdown", shutdown)
+    monkeypatch.setattr(processes.time, "sleep", lambda _: None)
+    worker.close()
+    assert len(waits) == min(attempts, processes.THREAD_STARTS)
 
 
 # --- intermediate runs --------------------------------------------------------------------------------------------
