@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fewft.config import RunConfig
 from fewft.kernels import Run, sequence_attention
 from fewft.varlen import Offsets, offsets_attention
 
@@ -117,6 +118,15 @@ def make_pieces(
         return [_packed_piece(data, batch, order, first_position, device)]
     parts = [part for part in np.array_split(order, MICRO_BATCHES) if len(part)]
     return [_padded_piece(data, batch, part, pad_id, pad_left, device) for part in parts]
+
+
+def batches(num_examples: int, config: RunConfig) -> Iterator[np.ndarray]:
+    """Uniform random batches, epoch after epoch; the last of an epoch may be short."""
+    stream = torch.Generator().manual_seed(config.data_seed)
+    while True:
+        order = torch.randperm(num_examples, generator=stream).numpy()
+        for start in range(0, num_examples, config.train_batch_size):
+            yield order[start : start + config.train_batch_size]
 
 
 def evaluation_batches(data: Encoded, tokens: int) -> Iterator[np.ndarray]:

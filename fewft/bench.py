@@ -16,12 +16,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fewft import costs, processes, sweep
+from fewft import costs, sweep
 from fewft import peers as measuring
 from fewft.config import RunConfig, UsageError, check_choice
 from fewft.environment import environment, pick_device
 from fewft.results import replace_file
+from fewft.schedule import SweepError
 from fewft.tasks import GLUE
+from fewft.worker import WORKER_ENVIRONMENT, cores
 
 Row = dict[str, Any]
 KEY = ("task", "model", "precision", "workers")  # of a row
@@ -55,11 +57,11 @@ def bench(
         check_choice("peer", peer, PEERS)
     chosen = [p for p in PEERS if p in peers.split(",")] or PEERS[: None if cuda else 3]  # compile last: it stays on
     models = models or ("bundled:minilm,random:bert-large" if cuda else "bundled:minilm")
-    precision, workers = precision or ("bf16" if cuda else "fp32"), workers or (1 if cuda else sweep.cores())
+    precision, workers = precision or ("bf16" if cuda else "fp32"), workers or (1 if cuda else cores())
     configs = [RunConfig(task=t, model=m, precision=precision) for m in models.split(",") for t in tasks.split(",")]
     whole = [replace(c, task=f"{c.task}-1k" if c.task in GLUE else c.task) for c in configs if runs]
     sweep.preflight([*configs, *whole], device)
-    where = {"workers": workers, "accelerate_version": version("accelerate"), "cores": sweep.cores()}
+    where = {"workers": workers, "accelerate_version": version("accelerate"), "cores": cores()}
     turns = {"device": device, "peers": chosen, "repeats": repeats, "steps": steps or (20 if cuda else 2)}
     for config in configs:
         calls = [{"config": replace(config, data_seed=i), **turns} for i in range(workers)]
@@ -72,14 +74,14 @@ def bench(
 
 def children(job: Callable[..., Row], calls: list[Row], *, one_thread: bool = False) -> list[Row]:
     """What a function gives in fresh processes, one a call, all at the same time."""
-    for name, value in processes.WORKER_ENVIRONMENT.items():  # read when a process starts
+    for name, value in WORKER_ENVIRONMENT.items():  # read when a process starts
         os.environ.pop(name, None)
         os.environ.update({name: value} if one_thread else {})
     try:
         with ProcessPoolExecutor(len(calls), get_context("spawn")) as pool:
             return [done.result() for done in [pool.submit(job, **call) for call in calls]]
     except Exception as error:  # of any kind: it cannot go on
-        raise sweep.SweepError(f"bench: {job.__name__} failed ({error}); rows before it are stored") from error
+        raise SweepError(f"bench: {job.__name__} failed ({error}); rows before it are stored") from error
 
 
 def _steps(found: list[Row]) -> Row:

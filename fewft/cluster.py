@@ -14,10 +14,11 @@ import torch
 from ray._private import ray_constants
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
 
-from fewft import processes, sweep, weights
+from fewft import weights
 from fewft.config import RunConfig, UsageError, check_choice
 from fewft.results import ResultStore
-from fewft.schedule import Done, label
+from fewft.schedule import Done, SweepError, label
+from fewft.worker import WORKER_ENVIRONMENT, cores, perform
 
 MAX_RETRIES = 5  # of a run whose worker or node was lost
 PASSED_ON = ("FEWFT_GLUE_DIR", "FEWFT_CACHE")  # the same folders on every node
@@ -50,16 +51,16 @@ class RayCluster:
     def __init__(self, store: ResultStore, device: str, *, slots: int, address: str, gpus: float) -> None:
         self.slots, self.store, self.device = slots, store, device
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray of our own reports to nobody
-        names = {**processes.WORKER_ENVIRONMENT, **{name: os.environ.get(name) for name in PASSED_ON}}
+        names = {**WORKER_ENVIRONMENT, **{name: os.environ.get(name) for name in PASSED_ON}}
         variables = {name: os.environ.get(name, value) for name, value in names.items()}
         runtime_env = {"env_vars": {name: value for name, value in variables.items() if value is not None}}
-        where = {"address": address} if address else {**LOCAL, "num_cpus": sweep.cores()}
+        where = {"address": address} if address else {**LOCAL, "num_cpus": cores()}
         try:
             _knock(address)
             with nullcontext() if address else _loopback():
                 ray.init(**where, runtime_env=runtime_env, logging_level=logging.WARNING)
         except (OSError, RuntimeError, ValueError) as error:
-            raise sweep.SweepError(f"ray: no connection to {address or 'a Ray of our own'} ({error})") from error
+            raise SweepError(f"ray: no connection to {address or 'a Ray of our own'} ({error})") from error
         self.task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=MAX_RETRIES)(run_task)
         self.encoders: dict[str, ray.ObjectRef] = {}
 
@@ -83,7 +84,7 @@ class RayCluster:
         except (NodeDiedError, OutOfMemoryError, WorkerCrashedError) as error:
             return Done(label(config), "lost", f"{type(error).__name__}: {_first_line(error)}", 0.0)
         except RayError as error:
-            raise sweep.SweepError(f"ray: {_first_line(error)}; finished runs are stored") from error
+            raise SweepError(f"ray: {_first_line(error)}; finished runs are stored") from error
         if encoder is not None:
             weights.write_encoder(config.run_id, encoder)
         if record:
@@ -115,7 +116,7 @@ def _run(config: RunConfig, device: str, keep: bool, encoder: bytes | None) -> O
     first = config.intermediate()
     if first and encoder is not None and weights.read_encoder(first.run_id) is None:
         weights.write_encoder(first.run_id, encoder)
-    record, done = sweep.perform(config, device, keep)
+    record, done = perform(config, device, keep)
     kept = weights.read_encoder(config.run_id) if keep and done.status == "ok" else None
     return record, done, kept and kept[0]
 

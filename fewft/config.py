@@ -201,11 +201,13 @@ def _check_data(text: str) -> None:
     try:
         spec = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"data: {shown(text)} is not JSON ({error}); accepted: what tasks.own_data gives") from None
+        raise UsageError(
+            f"data: {shown(text)} is not JSON ({error}); accepted: what own_files.own_data gives"
+        ) from None
     values = list(spec.values()) if isinstance(spec, dict) else [None]
     inner = [x for v in values for x in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else [v])]
     if not all(isinstance(x, str) for x in inner):
-        raise UsageError(f"data: {shown(text)}; accepted: what tasks.own_data gives")
+        raise UsageError(f"data: {shown(text)}; accepted: what own_files.own_data gives")
 
 
 def _check_range(

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fewft import paper
-from fewft import tasks as glue
+from fewft import paper, tasks
 from fewft.config import RunConfig
 from fewft.studies import RECIPES, SEARCHED, Study
 
@@ -87,7 +86,7 @@ def reinit_cells(ask: Request, task: str) -> dict[int, list[RunConfig]]:
 
 def longer_cells(ask: Request, task: str, layers: int) -> dict[int, dict[str, Any]]:
     """Numbers of steps that Longer tries, none below three epochs, and the settings that each stands for."""
-    three_epochs = ask.study.run(task, "debiased", 0).num_steps(glue.num_train(task, ask.study.data.get(task, "")))
+    three_epochs = ask.study.run(task, "debiased", 0).num_steps(tasks.num_train(task, ask.study.data.get(task, "")))
     steps = (n for n in ask.study.grid("max_steps") if n >= three_epochs)
     return {n: {"reinit_layers": layers, "max_steps": n} for n in steps}
 

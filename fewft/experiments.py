@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from fewft import studies
-from fewft import tasks as glue
 from fewft.config import RunConfig, UsageError, check_choice, shown
 from fewft.designs import EXPERIMENTS, Choice, Request, tasks_of
-from fewft.results import ResultStore, replace_file
+from fewft.results import ResultStore
 from fewft.studies import MOST_SEEDS, Study
 
 if TYPE_CHECKING:
@@ -191,51 +190,3 @@ def choose_learning_rate(frame: pd.DataFrame, *, correct_bias: bool = True) -> p
     arm = frame[frame.correct_bias == correct_bias]
     scores = arm.assign(val=arm.best_val.fillna(0.0)).groupby(["learning_rate", "task"]).val.mean()
     return scores.unstack().mean(axis=1, skipna=False)
-
-
-# --- the data sets ------------------------------------------------------------------------------------------------
-
-
-def record_datasets(names: str = "", *, results: str = "results") -> pd.DataFrame:
-    """Store counts and majority baselines of tasks in `<results>/datasets.csv`, in place of those of the same name.
-
-    Args:
-        names: comma separated; empty: every GLUE task, its 1k version, and the bundled ones.
-        results: as for `load`.
-
-    Raises:
-        UsageError: unknown task, or its data cannot be read.
-
-    Paper: Appendix A, Table 3.
-    """
-    chosen = [n.strip() for n in names.split(",") if n.strip()] or glue.names()
-    path = studies.root() / results / "datasets.csv"
-    table = pd.DataFrame([glue.describe(name) for name in chosen])
-    kept = _read_datasets(path)
-    if len(kept):
-        table = pd.concat([kept[~kept.task.isin(chosen)], table])
-    table = table.sort_values("task", key=lambda column: column.map(glue.names().index))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, table.to_csv(index=False).encode())
-    return table
-
-
-def datasets(results: str = "results") -> pd.DataFrame:
-    """The stored counts and baselines, by task; empty when none were stored."""
-    found = _read_datasets(studies.root() / results / "datasets.csv")
-    return found.set_index("task") if len(found) else found
-
-
-def _read_datasets(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        return pd.DataFrame()
-    try:
-        found = pd.read_csv(path)
-        for task in found["task"]:  # KeyError: a table of something else
-            check_choice("task", task, glue.names())
-    except (ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
-        reason = str(error).partition("\n")[0]
-        raise UsageError(
-            f"results: {str(path)!r} cannot be read ({reason}); accepted: what fewft data wrote"
-        ) from error
-    return found

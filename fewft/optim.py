@@ -21,37 +21,45 @@ def make_optimizer(
     Args:
         named: the parameters, where they will be trained.
         config: of the run.
-        depths: of each parameter, as `models.depths` gives them: LLRD's rate is `layerwise_lr_decay ** depth` times
+        depths: of each parameter, as `parts.depths` gives them: LLRD's rate is `layerwise_lr_decay ** depth` times
             the run's. Needed where that decay is not 1.
 
     Paper: Section 4, Algorithm 1 (BERTAdam: without lines 9 and 10); Section 7.1 (weight decay, LLRD).
     """
+    named = list(named)
+    device, betas = named[0][1].device, (config.adam_beta1, config.adam_beta2)
+    on_gpu = device.type == "cuda"
+
+    def rate(share: float) -> float | torch.Tensor:
+        value = config.learning_rate * share
+        return torch.tensor(value, device=device) if on_gpu else value
+
+    groups = [
+        {
+            "params": group, "lr": rate(share), "share": share, "decayed": decayed,
+            "weight_decay": config.weight_decay if decayed else 0.0,
+        }
+        for (share, decayed), group in _groups(named, config, depths).items()
+    ]  # fmt: skip
+    optimizer = torch.optim.AdamW(
+        groups, lr=rate(1.0), betas=betas, eps=config.adam_epsilon, fused=True, capturable=on_gpu
+    )
+    optimizer._warned_capturable_if_run_uncaptured = True  # the first batch of each row length is not captured
+    for p in (p for group in groups for p in group["params"]):
+        step = torch.full((), 0.0 if config.correct_bias else math.inf, dtype=torch.float32, device=p.device)
+        optimizer.state[p] = {"step": step, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+    return optimizer
+
+
+def _groups(
+    named: Iterable[tuple[str, nn.Parameter]], config: RunConfig, depths: Mapping[str, int] | None
+) -> dict[tuple[float, bool], list[nn.Parameter]]:
+    """The parameters by share of the rate, and by whether they are decayed."""
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, p in named:
         share = config.layerwise_lr_decay ** depths[name] if config.layerwise_lr_decay != 1 else 1.0
         groups.setdefault((share, p.ndim >= 2), []).append(p)
-    parameters = [p for group in groups.values() for p in group]
-    on_gpu, betas = parameters[0].is_cuda, (config.adam_beta1, config.adam_beta2)
-
-    def rate(share: float) -> float | torch.Tensor:
-        value = config.learning_rate * share
-        return torch.tensor(value, device=parameters[0].device) if on_gpu else value
-
-    optimizer = torch.optim.AdamW(
-        [
-            {
-                "params": group, "lr": rate(share), "share": share, "decayed": decayed,
-                "weight_decay": config.weight_decay if decayed else 0.0,
-            }
-            for (share, decayed), group in groups.items()
-        ],
-        lr=rate(1.0), betas=betas, eps=config.adam_epsilon, fused=True, capturable=on_gpu,
-    )  # fmt: skip
-    optimizer._warned_capturable_if_run_uncaptured = True  # the first batch of each row length is not captured
-    for p in parameters:
-        step = torch.full((), 0.0 if config.correct_bias else math.inf, dtype=torch.float32, device=p.device)
-        optimizer.state[p] = {"step": step, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-    return optimizer
+    return groups
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float | torch.Tensor) -> None:

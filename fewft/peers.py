@@ -11,20 +11,21 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, default_data_collator
 
-from fewft import models, sources, sweep, tasks, train
+from fewft import models, parts, sources, sweep, tasks, train
 from fewft.config import RunConfig
 from fewft.environment import pick_device
 from fewft.metrics import score
 from fewft.results import ResultStore
+from fewft.trainer import DTYPES
 
 
 def measure_steps(config: RunConfig, device: str, peers: list[str], repeats: int, steps: int) -> dict[str, Any]:
     """Fields of a row; `raw` is by contestant and turn: wall and CPU seconds, and real tokens."""
     trainer = train.prepare(replace(config, max_steps=(repeats + 1) * steps), device=device)
-    lengths, dtype = trainer.sets["train"].lengths, train.DTYPES.get(config.precision, torch.float32)
+    lengths, dtype = trainer.sets["train"].lengths, DTYPES.get(config.precision, torch.float32)
     order, cuda = np.random.default_rng(config.data_seed).permutation(len(lengths)), trainer.device.type == "cuda"
     turns = np.resize(order, (repeats + 1, steps, config.train_batch_size))  # from the start when all were there
-    weights = [p.detach().to(dtype) for p in models.encoder_blocks(trainer.model)[1].parameters() if p.ndim == 2]
+    weights = [p.detach().to(dtype) for p in parts.encoder_blocks(trainer.model)[1].parameters() if p.ndim == 2]
     rows = {n: torch.randn(int(lengths[turns].sum(-1).max()), n).to(w) for w in weights for n in w.shape}
     space = torch.empty_like(max([*rows.values(), *weights], key=torch.numel)).flatten()  # what is multiplied goes here
     plain = {"ours": trainer.step, "mm": lambda batch: multiply(weights, rows, space, int(lengths[batch].sum()))}

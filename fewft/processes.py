@@ -8,18 +8,10 @@ import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from fewft import sweep
 from fewft.config import RunConfig
 from fewft.results import ResultStore
 from fewft.schedule import Done, label
-
-WORKER_ENVIRONMENT = {  # read when a worker starts
-    "OMP_NUM_THREADS": "1",
-    # glibc: small freed pieces kept apart scatter the large ones (0.3 GB more a worker), and memory that goes back to
-    # the system after each step comes again page by page (2 % of the time)
-    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0:"
-    "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=536870912",
-}
+from fewft.worker import WORKER_ENVIRONMENT, perform
 
 THREAD_STARTS = 200  # hundredths of a second that a pool's thread has for it
 
@@ -135,7 +127,7 @@ def work(config: RunConfig, store: ResultStore, device: str, keep: bool) -> Done
 
     if store.has(config.run_id) and not (keep and read_encoder(config.run_id) is None):  # another sweep was faster
         return Done(label(config), "stored", "", 0.0)
-    record, done = sweep.perform(config, device, keep)
+    record, done = perform(config, device, keep)
     if record:
         store.add(record)
     return done

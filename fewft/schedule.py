@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fewft.config import METHODS, RunConfig
+from fewft.outcome import RunResult
 from fewft.results import ResultStore
 
 PATIENCE = 10.0  # times what the slowest of the finished runs took for the same work
@@ -24,6 +25,10 @@ class Done:
     status: str  # as in the record; stored: by another sweep, meanwhile; lost: its worker died, or had no memory left
     reason: str
     seconds: float
+
+
+class SweepError(RuntimeError):
+    """A sweep that could not go on; what had finished is stored."""
 
 
 class Executor(Protocol):
@@ -115,8 +120,6 @@ def need(config: RunConfig) -> str:
 
 def fail(config: RunConfig, reason: str, store: ResultStore) -> Done:
     """Store a run as failed, without doing it."""
-    from fewft.train import RunResult
-
     store.add(RunResult(config=config, status="failed", reason=reason).record())
     return Done(label(config), "failed", reason, 0.0)
 

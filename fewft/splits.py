@@ -7,6 +7,7 @@ import numpy as np
 
 from fewft.config import UsageError
 
+PARTS = ("train", "validation", "test")
 SMALL = ("rte", "mrpc", "stsb", "cola")  # their dev sets are halved; Section 3
 SUBSET = 1000  # training examples of the "-1k" versions; Section 3
 HELD_OUT = 1000  # validation examples taken from the training set of the other tasks; Section 3

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, get_origin
 
-from fewft import paper, tasks
+from fewft import own_files, paper, tasks
 from fewft.config import METHODS, RunConfig, UsageError, check_choice, check_type, shown
 from fewft.files import read_text
 
@@ -216,7 +216,7 @@ def _own(folder: Path, name: str, table: dict[str, Any]) -> str:
             raise UsageError(f"data.{name}: {key!r} is missing; accepted: {', '.join(accepted)}")
     files = {p: _inside(folder, f"data.{name}.{p}", table[p]) for p in ("train", "validation", "test") if p in table}
     text = [table["text"]] if isinstance(table["text"], str) else table["text"]
-    return tasks.own_data(files, text, table["label"], table["metric"])
+    return own_files.own_data(files, text, table["label"], table["metric"])
 
 
 def _inside(folder: Path, key: str, name: str) -> Path:

@@ -1,27 +1,20 @@
 """Many runs on worker processes of one thread each, or on Ray; what is stored is not done again."""
 
-import errno
-import os
 import re
-import time
-import traceback
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fewft.config import RunConfig, UsageError, check_choice
 from fewft.results import ResultStore
-from fewft.schedule import Done, Executor, Schedule, label, need, report
+from fewft.schedule import Done, Executor, Schedule, need, report
+from fewft.worker import cores
 
 if TYPE_CHECKING:
     import torch
 
 EXECUTORS = ("local", "ray")
-
-
-class SweepError(RuntimeError):
-    """A sweep that could not go on; what had finished is stored."""
 
 
 def sweep(
@@ -77,20 +70,16 @@ def shard(configs: Sequence[RunConfig], part: str) -> list[RunConfig]:
     return [c for position, c in enumerate(distinct) if (position + position // n) % n == i - 1]
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def preflight(configs: Sequence[RunConfig], device: str) -> "torch.device":
     """Load every task and model once, intermediate ones too, so that a wrong one is refused now; the device meant.
 
     Raises:
         UsageError: as `fine_tune`.
     """
-    from fewft import models, tasks, train
+    from fewft import models, tasks
+    from fewft.environment import pick_device
 
-    where = train.pick_device(device)
+    where = pick_device(device)
     configs = [*configs, *filter(None, map(RunConfig.intermediate, configs))]
     for task, data in dict.fromkeys((c.task, c.data) for c in configs):
         tasks.load(task, data)
@@ -155,31 +144,3 @@ def _on_ray(
     device = cluster.pick_device(device, gpus, address)
     preflight(todo, "auto")  # the devices are the nodes'
     return cluster.RayCluster(store, device, slots=workers or len(todo), address=address, gpus=gpus)
-
-
-def perform(config: RunConfig, device: str, keep: bool) -> tuple[dict[str, Any] | None, Done]:
-    """One run's record; one that fails must not end the sweep: its record has the reason.
-
-    A run that found too little memory is lost, without a record.
-    """
-    from fewft.train import RunResult, fine_tune
-
-    begun = time.perf_counter()
-    try:
-        result = fine_tune(config, device=device, keep=keep)
-    except Exception as error:
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {str(error)[:500]}"
-        if _out_of_memory(error):
-            return None, Done(label(config), "lost", f"out of memory ({reason})", time.perf_counter() - begun)
-        result = RunResult(config=config, status="failed", reason=reason)
-    return result.record(), Done(label(config), result.status, result.reason, time.perf_counter() - begun)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether Python, torch on a GPU, torch on the CPU or the system had no memory to give."""
-    import torch
-
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

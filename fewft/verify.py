@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from fewft.config import RunConfig, UsageError, check_choice
+from fewft.config import CORE_VERSION, RunConfig, UsageError, check_choice
 from fewft.merge import compare
 from fewft.results import ResultStore, differences
 from fewft.studies import Study
@@ -84,7 +84,7 @@ def _comparable(
     store: ResultStore, study: Study, tasks: list[str], device: str
 ) -> tuple[dict[str, Record], Counter[str]]:  # fmt: skip
     """Stored runs that can be done again here, and how many cannot, by reason."""
-    from fewft.train import CORE_VERSION, environment, pick_device
+    from fewft.environment import environment, pick_device
 
     where = pick_device(device)
     here = environment(where)["device"]

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fewft import bench, peers, processes, sweep, tasks, train
+from fewft import bench, peers, sweep, tasks, train, worker
 from fewft.cli import main
 from fewft.config import RunConfig, UsageError
+from fewft.schedule import SweepError
 
 pytest.importorskip("accelerate")
 CONFIG = RunConfig(task="bundled:acceptability", model="random:bert-tiny")
@@ -219,12 +220,12 @@ def test_children_are_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     call = {"cmd": "sleep 1; echo $PPID ${OMP_NUM_THREADS:-all} ${GLIBC_TUNABLES:-none}"}
     one, two = (said.split() for said in bench.children(subprocess.getoutput, [call] * 2, one_thread=True))
-    assert one[0] != two[0] and one[1:] == two[1:] == list(processes.WORKER_ENVIRONMENT.values())
+    assert one[0] != two[0] and one[1:] == two[1:] == list(worker.WORKER_ENVIRONMENT.values())
     assert bench.children(subprocess.getoutput, [call])[0].split()[1:] == ["all", "none"]
 
 
 def test_a_failing_process_is_an_error() -> None:
-    with pytest.raises(sweep.SweepError, match="getoutput failed .*; rows before it are stored"):
+    with pytest.raises(SweepError, match="getoutput failed .*; rows before it are stored"):
         bench.children(subprocess.getoutput, [{"nosuch": 1}])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fewft import costs, environment, experiments, studies, sweep
+from fewft import costs, environment, experiments, inventory, pace, studies, sweep, worker
 from fewft.cli import main
 from fewft.results import ResultStore
 
@@ -33,8 +33,8 @@ def test_plan_counts_what_is_stored_and_what_it_costs(
     study: str, store: ResultStore, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(costs, "cost", lambda _: costs.Cost(10, 250_000, 3.6e15))
-    monkeypatch.setattr(costs, "measure", lambda _: (1e12, "a trial"))
-    monkeypatch.setattr(sweep, "cores", lambda: 2)
+    monkeypatch.setattr(pace, "measure", lambda _: (1e12, "a trial"))
+    monkeypatch.setattr(worker, "cores", lambda: 2)
     monkeypatch.setattr(environment, "pick_device", lambda _: torch.device("cpu"))
     two = ["--experiment", "bias_correction", "--experiment", "stability_map"]
     assert main(["plan", study, *two, "--results", str(store.parquet.parent)]) == 0
@@ -78,7 +78,7 @@ def test_plan_counts_what_a_search_will_choose(
 def test_plan_of_a_part_at_a_given_rate(
     study: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(costs, "measure", lambda _: pytest.fail("nothing is to be measured"))
+    monkeypatch.setattr(pace, "measure", lambda _: pytest.fail("nothing is to be measured"))
     wanted = ["--experiment", "bias_correction", "--tasks", "rte-1k", "--seeds", "1", "--results", "none"]
     assert main(["plan", study, *wanted, "--rate", "1e12"]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -231,7 +231,7 @@ def test_a_wrong_verify_ends_2(arguments: list[str], message: str, capsys: pytes
 def test_data_stores_and_prints_a_row_a_task(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["data", "--tasks", "bundled:entailment", "--results", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["bundled:entailment", "320", "120", "120"]
-    assert experiments.datasets(str(tmp_path)).index.tolist() == ["bundled:entailment"]
+    assert inventory.stored(str(tmp_path)).index.tolist() == ["bundled:entailment"]
     assert main(["data", "--tasks", "bundled:entailmnt", "--results", str(tmp_path)]) == 2
 
 

@@ -19,6 +19,7 @@ import torch
 from fewft import cluster, sweep, weights
 from fewft.config import RunConfig, UsageError
 from fewft.results import ResultStore
+from fewft.schedule import SweepError
 from fewft.train import fine_tune
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -215,5 +216,5 @@ def test_device_is_what_ray_gives() -> None:
 
 
 def test_no_ray_at_the_address_is_said(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(sweep.SweepError, match="ray: no connection to 127.0.0.1:1 "):
+    with pytest.raises(SweepError, match="ray: no connection to 127.0.0.1:1 "):
         sweep.sweep(RUNS[2:3], store, executor="ray", address="127.0.0.1:1")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fewft import tasks
+from fewft import own_files
 from fewft.config import RunConfig, UsageError, check_choice
 
 NAN = float("nan")
@@ -110,7 +110,7 @@ def test_own_files_count_by_content_not_by_place(tmp_path: Path) -> None:
         files = {part: tmp_path / folder / f"{part}.csv" for part in ("train", "validation")}
         for file in files.values():
             file.write_text(content)
-        return RunConfig(task="mine", data=tasks.own_data(files, ["a"], "y", "accuracy")).run_id
+        return RunConfig(task="mine", data=own_files.own_data(files, ["a"], "y", "accuracy")).run_id
 
     assert run_id("here", "a,y\nx,1\n") == run_id("there", "a,y\nx,1\n") != run_id("changed", "a,y\nx,0\n")
 
@@ -148,8 +148,8 @@ def test_a_message_is_one_short_line_with_both_ends() -> None:
         ({"max_steps": 10**5000}, "max_steps: a int too large to be shown has 16610 bits"),
         ({"model": "a\0b"}, r"model: 'a.x00b'; accepted: text without control characters"),
         ({"task": [10**5000]}, "task: a list too large to be shown is a list; accepted: str"),
-        ({"data": "[1]"}, "data: .*accepted: what tasks.own_data gives"),
-        ({"data": '{"a": {"b": {}}}'}, "data: .*accepted: what tasks.own_data gives"),
+        ({"data": "[1]"}, "data: .*accepted: what own_files.own_data gives"),
+        ({"data": '{"a": {"b": {}}}'}, "data: .*accepted: what own_files.own_data gives"),
         ({"data": "[" * 100_000}, "data: .*is not JSON .maximum recursion"),
     ],
 )

@@ -1,6 +1,5 @@
 """fewft.costs: FLOPs as torch counts them, steps and tokens as a run has them, sizes and shapes without a network."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig
 
-from fewft import costs, environment, experiments, models, sweep, tasks
+from fewft import costs, inventory, models, own_files
 from fewft.config import RunConfig, UsageError
 from fewft.train import fine_tune
 
@@ -87,7 +86,7 @@ def test_costs_add_up() -> None:
 def test_a_samples_counts_make_way_for_the_hubs(
     task: str, counts: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub, row = costs.sizes_of(task, "", 128), experiments.datasets().loc[task]
+    hub, row = costs.sizes_of(task, "", 128), inventory.stored().loc[task]
     assert hub.examples == counts and hub.lengths[0] == row.mean_tokens_train
     sample = task.startswith(("mnli", "qqp", "qnli"))
     assert ("the counts are the hub's" in hub.assumed) == sample
@@ -100,11 +99,11 @@ def test_a_samples_counts_make_way_for_the_hubs(
 def test_what_the_table_lacks_is_read_from_the_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stored = costs.sizes_of("bundled:entailment", "", 128)
     costs._sizes.cache_clear()
-    monkeypatch.setattr(experiments, "datasets", lambda: pd.DataFrame())
+    monkeypatch.setattr(inventory, "stored", lambda: pd.DataFrame())
     assert costs.sizes_of("bundled:entailment", "", 128) == stored
     for part, text in (("train", "so it is"), ("validation", "no")):
         (tmp_path / f"{part}.csv").write_text(f"text,y\n{text},a\n{text},b\n{text},a\n{text},b\n")
-    own = tasks.own_data({p: tmp_path / f"{p}.csv" for p in ("train", "validation")}, ["text"], "y", "accuracy")
+    own = own_files.own_data({p: tmp_path / f"{p}.csv" for p in ("train", "validation")}, ["text"], "y", "accuracy")
     assert costs.sizes_of("mine", own, 128) == costs.Sizes((4, 2, 2), (5.0, 3.0, 3.0))
     with pytest.raises(UsageError, match="task: 'nosuch'"):
         costs.sizes_of("nosuch", "", 128)
@@ -156,50 +155,3 @@ def test_a_model_on_this_machine_is_read(family: str, weights: int, mixing: int,
     shape = costs.shape_of(RunConfig(task="rte", model=str(tmp_path)))
     assert (shape.weights, shape.mixing, shape.assumed) == (weights, mixing, "")
     assert costs.shape_of(RunConfig(task="rte", model="bundled:minilm")).weights == 6 * 12 * 384**2
-
-
-# --- hours --------------------------------------------------------------------------------------------------------
-@pytest.fixture
-def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "cores", lambda: 2)
-    monkeypatch.setattr(environment, "pick_device", lambda _: torch.device("cpu"))
-    monkeypatch.setattr(environment, "environment", lambda _: {"device": "this CPU"})
-
-
-def test_the_rate_is_that_of_the_runs_stored_here(two_cores: None, stored_run: Run) -> None:
-    found = costs.cost(TINY)
-    here = {"device": "this CPU", "seconds": 2.0, "tokens": found.tokens}
-    records = [
-        stored_run(TINY, **here), stored_run(TINY, **here | {"seconds": 6.0, "tokens": found.tokens / 2}),  # a sample
-        stored_run(TINY, **here | {"device": "a GPU"}), stored_run(TINY, **here | {"status": "diverged"}),
-    ]  # fmt: skip
-    rate = costs.rate([TINY], json.loads(json.dumps(records)))
-    assert rate.flops == pytest.approx(2 * 1.5 * found.flops / 8)
-    assert rate.source.startswith("this CPU, 2 worker processes; measured in 2 stored runs of this study")
-
-
-def test_without_stored_runs_the_rate_is_measured(two_cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "TRY_SECONDS", 0.0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    rate = costs.rate([replace(TINY, intermediate_task="mnli")], [])
-    assert rate.flops > 1e6
-    assert rate.source.endswith(
-        "measured in 3 fp32 training steps of random:bert-tiny on bundled:acceptability just now"
-    )
-    assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize(("model", "size"), [("bert-large-uncased", "large"), ("random:bert-base", "base")])
-def test_a_model_that_cannot_be_tried_here_has_a_stand_in(
-    model: str, size: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(costs, "_stored_config", lambda _: None)
-    monkeypatch.setattr(costs, "_weights_are_here", lambda name: name.startswith("random:"))
-    tried, counted = costs._trial(RunConfig(task="rte", model=model), cuda=False)
-    assert (tried.model, tried.task) == (f"random:bert-{size}", "bundled:entailment")
-    assert (tried.num_hidden_layers, counted.num_hidden_layers) == (costs.TRY_BLOCKS, costs.TRY_BLOCKS - 1)
-    tried, counted = costs._trial(RunConfig(task="rte", model=model), cuda=True)
-    assert tried.num_hidden_layers == 0 and costs.shape_of(tried) == costs.shape_of(counted)
-    own = replace(TINY, num_hidden_layers=2, learning_rate=1.0)
-    assert costs._trial(own, cuda=False)[0].task == TINY.task

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
-from fewft import models, sources
+from fewft import models, parts, sources
 from fewft.batching import Encoded, Piece, make_pieces
 from fewft.config import RunConfig, UsageError
 from fewft.mixout import draw_masks
@@ -115,9 +115,9 @@ def depth(about: Family, name: str) -> int:
 @each_family
 def test_blocks(family: str) -> None:
     about, encoder = FAMILIES[family], load(family)
-    found = models.all_blocks(encoder.model)
+    found = parts.all_blocks(encoder.model)
     assert tuple(type(block).__name__ for block in found) == about.blocks
-    top = list(models.encoder_blocks(encoder.model)[1])
+    top = list(parts.encoder_blocks(encoder.model)[1])
     assert [id(b) for b in top] == [id(b) for b in found[-len(found) // len(about.stacks) :]]
     assert encoder.packed is about.packed and encoder.pad_left is (family == "xlnet")
 
@@ -189,7 +189,7 @@ def test_more_blocks_than_can_be_drawn_are_refused(family: str, layers: int, mes
 def test_each_parameter_has_its_blocks_rate_once(family: str) -> None:
     about, model = FAMILIES[family], load(family).model
     config = RunConfig(task="rte", learning_rate=1e-3, layerwise_lr_decay=0.9)
-    optimizer = make_optimizer(model.named_parameters(), config, models.depths(model))
+    optimizer = make_optimizer(model.named_parameters(), config, parts.depths(model))
     assert sorted(id(p) for g in optimizer.param_groups for p in g["params"]) == sorted(map(id, model.parameters()))
     rates = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
     depths = {name: depth(about, name) for name, _ in model.named_parameters()}
@@ -328,11 +328,11 @@ def test_an_ordinary_stack_of_another_architecture_will_do(
     about = bert_like(block, rf"{'roberta' if kind == 'camembert' else kind}\.encoder\.layer\.#\.")
     folder = saved(kind)
     encoder, plain, drawn = load(folder), values(folder), values(folder, reinit_layers=2)
-    assert [type(b).__name__ for b in models.all_blocks(encoder.model)] == [block] * 3 and encoder.packed is packed
+    assert [type(b).__name__ for b in parts.all_blocks(encoder.model)] == [block] * 3 and encoder.packed is packed
     changed = {name for name in plain if not torch.equal(plain[name], drawn[name])}
     assert changed == {name for name in plain if (place(about.stacks[0], name) or 0) >= 1}
     check_fresh({name: drawn[name] for name in changed})
-    assert models.depths(encoder.model) == {name: depth(about, name) for name in plain}
+    assert parts.depths(encoder.model) == {name: depth(about, name) for name in plain}
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_an_ordinary_stack_of_another_architecture_will_do(
 )
 def test_other_forms_are_refused_with_what_was_looked_for(kind: str, name: str, found: str) -> None:
     with pytest.raises(UsageError) as error:
-        models.all_blocks(built(kind))
+        parts.all_blocks(built(kind))
     assert str(error.value) == (
         f"model: {name}ForSequenceClassification has these lists of blocks: {found}; accepted: one list of Transformer "
         "blocks of one class below the encoder (one each in encoder and decoder)"
@@ -359,6 +359,6 @@ def test_a_model_without_the_stack_is_refused_when_it_is_loaded(saved: Callable[
 
 def test_parameters_of_which_no_start_is_known_are_refused(saved: Callable[[str], str]) -> None:
     folder = saved("convbert")
-    assert len(models.all_blocks(load(folder, reinit_layers=0).model)) == 3
+    assert len(parts.all_blocks(load(folder, reinit_layers=0).model)) == 3
     with pytest.raises(UsageError, match=r"no start is known for SeparableConv1D \(bias\); accepted: Linear, Emb"):
         load(folder, reinit_layers=1)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fewft import graphs, models
+from fewft import batching, graphs, models
 from fewft import train as training
 from fewft.batching import Encoded, make_pieces
 from fewft.config import RunConfig
@@ -160,7 +160,7 @@ def test_step_equals_the_eager_one_under_the_methods(monkeypatch: pytest.MonkeyP
         trainer = training.prepare(config, device="cpu")
         trainer.graph = trainer.graph_step(models.pretrained(config.model, 0, 2)) if graph else None
         torch.manual_seed(0)
-        for _, batch in zip(range(4), training.batches(len(trainer.labels), config), strict=False):
+        for _, batch in zip(range(4), batching.batches(len(trainer.labels), config), strict=False):
             trainer.step(batch)
         return trainer.losses, nn.utils.parameters_to_vector(trainer.model.parameters()).detach()
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
-from fewft import models, train
+from fewft import batching, models, train
 from fewft.config import RunConfig
 from fewft.mixout import MixLinear, draw_masks, mix, use_mixout
 
@@ -134,7 +134,7 @@ def stepped(config: RunConfig) -> train.Trainer:
     """A run after its last step, with the weights that it has then."""
     trainer = train.prepare(config, device="cpu")
     torch.manual_seed(0)
-    for _, batch in zip(range(config.max_steps), train.batches(len(trainer.labels), config), strict=False):
+    for _, batch in zip(range(config.max_steps), batching.batches(len(trainer.labels), config), strict=False):
         trainer.step(batch)
     return trainer
 

@@ -6,7 +6,8 @@ import huggingface_hub.constants
 import pytest
 import torch
 
-from fewft import models
+from fewft import models, parts
+from fewft.batching import make_pieces
 from fewft.config import RunConfig, UsageError
 from fewft.splits import Split
 
@@ -23,13 +24,13 @@ def load(model: str = TINY, num_labels: int = 2, **settings: int) -> models.Enco
 
 
 def head(encoder: models.Encoder) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for part in models.head(encoder.model) for p in part.parameters()])
+    return torch.cat([p.detach().flatten() for part in parts.head(encoder.model) for p in part.parameters()])
 
 
 @torch.no_grad()
 def outputs(encoder: models.Encoder) -> torch.Tensor:
     data = models.encode(encoder.tokenizer, Split(("a dog", "two cats in a house"), None, torch.zeros(2).numpy()), 32)
-    (piece,) = models.make_pieces(
+    (piece,) = make_pieces(
         data, [0, 1], packed=True, pad_id=0, first_position=encoder.first_position, device=torch.device("cpu")
     )
     return encoder.model.eval()(**piece.inputs).logits[:, 0]
@@ -38,7 +39,7 @@ def outputs(encoder: models.Encoder) -> torch.Tensor:
 def test_bundled_model_keeps_its_bottom_blocks() -> None:
     whole, cut = load("bundled:minilm"), load("bundled:minilm", num_hidden_layers=2)
     assert whole.packed and cut.packed
-    blocks, kept = (models.encoder_blocks(e.model)[1] for e in (whole, cut))
+    blocks, kept = (parts.encoder_blocks(e.model)[1] for e in (whole, cut))
     assert (len(blocks), len(kept)) == (6, 2)
     full = whole.model.state_dict()
     assert all(torch.equal(value, full[name]) for name, value in cut.model.state_dict().items())
@@ -94,8 +95,8 @@ def test_families(family: str, packed: bool, num_labels: int) -> None:
     encoder = load(f"random:{family}-tiny", num_labels)
     assert encoder.packed is packed and encoder.shortcut is packed
     assert encoder.first_position == (1 if family in ("roberta", "mpnet") else 0) or not packed
-    assert len(models.encoder_blocks(encoder.model)[1]) == 3
-    sizes = [p.shape[0] for part in models.head(encoder.model) for p in part.parameters()]
+    assert len(parts.encoder_blocks(encoder.model)[1]) == 3
+    sizes = [p.shape[0] for part in parts.head(encoder.model) for p in part.parameters()]
     assert sizes[-2:] == [num_labels, num_labels]
 
 

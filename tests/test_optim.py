@@ -8,7 +8,7 @@ import torch
 import transformers
 from torch import nn
 
-from fewft import models, train
+from fewft import models, parts, train
 from fewft.config import RunConfig
 from fewft.optim import PriorDecay, linear_schedule, make_optimizer, set_learning_rate
 from fewft.stats import bias_ratio
@@ -157,7 +157,7 @@ def test_rates_of_24_blocks() -> None:
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 9}
     model = transformers.BertForSequenceClassification(transformers.BertConfig(num_hidden_layers=24, **sizes))
     config = settings(learning_rate=1e-3, layerwise_lr_decay=0.95)
-    optimizer = make_optimizer(model.named_parameters(), config, models.depths(model))
+    optimizer = make_optimizer(model.named_parameters(), config, parts.depths(model))
     set_learning_rate(optimizer, 2e-5)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     below = {"bert.embeddings.": 25, "bert.pooler.": 0, "classifier.": 0}

@@ -5,7 +5,7 @@ import torch
 import transformers
 from torch import nn
 
-from fewft import models
+from fewft import models, parts
 from fewft.config import RunConfig, UsageError
 from fewft.reinit import draw_anew, reinitialize
 
@@ -55,7 +55,7 @@ def test_debertas_own_biases_start_at_zero() -> None:
         vocab_size=9, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
         relative_attention=True, pos_att_type=["c2p", "p2c"],
     )  # fmt: skip
-    (block,) = models.all_blocks(shaken(transformers.DebertaForSequenceClassification(config)))
+    (block,) = parts.all_blocks(shaken(transformers.DebertaForSequenceClassification(config)))
     draw_anew(block, SPREAD, stream())
     attention = block.attention.self
     assert not attention.q_bias.any() and not attention.v_bias.any()

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fewft import costs, provenance, sources, studies, tasks, verify, yours
+from fewft import costs, own_files, pace, provenance, sources, studies, tasks, verify, yours
 from fewft.book import execute
 from fewft.cli import _literal, main
 from fewft.config import CORE_VERSION, RunConfig, UsageError
@@ -98,7 +98,7 @@ def opened(_hook: None) -> list[str]:
 def strange(outside: Path, stored_run: Callable[..., Any]) -> tuple[studies.Study, dict[str, Any]]:
     """A study without own data, and a record that names a file outside."""
     study = studies.load("demo")
-    data = tasks.own_data(dict.fromkeys(("train", "validation"), outside), ["text"], "label", "accuracy")
+    data = own_files.own_data(dict.fromkeys(("train", "validation"), outside), ["text"], "label", "accuracy")
     config = RunConfig(task="own", model="random:bert-tiny", data=data, max_steps=1)
     here = {"core_version": CORE_VERSION, "device": "cpu", "tokens": 10, "seconds": 1.0, "data_digest": "d"}
     return study, stored_run(config, **here)
@@ -113,7 +113,7 @@ def test_the_files_that_a_record_names_are_not_opened(
     with pytest.raises(UsageError, match=r"no run to verify \(1 on files that the study does not name\)"):
         verify.verify(study, store)
     device = environment(torch.device("cpu"))["device"]
-    monkeypatch.setattr(costs, "measure", lambda _: (1.0, "nothing"))
+    monkeypatch.setattr(pace, "measure", lambda _: (1.0, "nothing"))
     assert costs.rate([study.run(study.tasks[0], "debiased", 0)], [{**record, "device": device}]).source
     assert str(outside) not in opened
 
@@ -131,8 +131,8 @@ def test_the_files_that_a_list_of_runs_names_are_not_opened(
 
 def test_a_list_of_runs_finds_its_files_by_the_study(outside: Path, stored_run: Callable[..., Any]) -> None:
     study = load_study(outside.parent, "own.csv")
-    there = tasks.own_data({"train": outside, "validation": outside}, ["text"], "label", "accuracy")
-    other = tasks.own_data({"train": outside, "validation": outside}, ["text"], "label", "f1")
+    there = own_files.own_data({"train": outside, "validation": outside}, ["text"], "label", "accuracy")
+    other = own_files.own_data({"train": outside, "validation": outside}, ["text"], "label", "f1")
     for data in (there, other):
         text = provenance.runs_csv(pd.DataFrame([stored_run(RunConfig(task="own", data=data))]))
         (outside.parent / "runs.csv").write_text(text)

@@ -24,8 +24,9 @@ from fewft import cli, processes, weights
 from fewft.config import RunConfig, UsageError
 from fewft.results import ResultStore
 from fewft.schedule import LEAST_PATIENCE, PATIENCE, SLOWEST, Done, Schedule
-from fewft.sweep import perform, shard, sweep
+from fewft.sweep import shard, sweep
 from fewft.train import fine_tune
+from fewft.worker import perform
 
 BASE: dict[str, Any] = {"task": "bundled:acceptability", "model": "random:bert-tiny", "num_evals": 1}
 FAILS = RunConfig(**BASE, max_steps=10**15)  # its loss history does not fit into memory

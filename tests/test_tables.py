@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fewft import experiments, plots, studies, tables
+from fewft import experiments, inventory, plots, studies, tables
 from fewft.experiments import Experiment
 from fewft.stats import Moments
 
@@ -117,15 +117,15 @@ def test_markings_are_the_papers_tests_on_enough_runs() -> None:
 
 
 def test_table_3_sets_the_papers_number_first() -> None:
-    table = tables.data_table(experiments.datasets()).set_index("Task")
+    table = tables.data_table(inventory.stored()).set_index("Task")
     assert table["Majority (val.)"]["RTE"] == "52.9 / 52.9" and table.Train["RTE"] == "2.5k / 2,490"
     assert {task for task in table.index if task.endswith("*")} == {"QNLI*", "QQP*", "MNLI*"}
     assert tables.data_table(pd.DataFrame()).Test.str.endswith(tables.NOT_RUN).all()
 
 
 def test_every_baseline_that_can_be_checked_is_the_papers() -> None:
-    assert tables.baseline_agreement(experiments.datasets()) == (12, 12)
-    wrong = experiments.datasets().assign(majority_test=0.6)
+    assert tables.baseline_agreement(inventory.stored()) == (12, 12)
+    wrong = inventory.stored().assign(majority_test=0.6)
     assert tables.baseline_agreement(wrong) == (6, 12)
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from fewft import bundled, experiments, tables
+from fewft import bundled, inventory, tables
 
 SIZES = pd.DataFrame(
     {
@@ -24,7 +24,7 @@ def test_lengths_and_steps() -> None:
 
 
 def test_the_stored_counts_have_a_row_each() -> None:
-    sizes = experiments.datasets()
+    sizes = inventory.stored()
     assert len(tables.length_table(sizes)) == len(sizes) == 20
 
 

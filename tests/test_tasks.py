@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewft import experiments, tasks
+from fewft import inventory, own_files
 from fewft.config import UsageError
+from fewft.glue import GLUE
 from fewft.metrics import majority_baseline
+from fewft.own_files import own_data
 from fewft.paper import value
 from fewft.splits import SMALL
-from fewft.tasks import TaskData, load, own_data
+from fewft.tasks import TaskData, load
 
 needs_glue = pytest.mark.skipif("FEWFT_GLUE_DIR" not in os.environ, reason="FEWFT_GLUE_DIR names no GLUE folder")
 IN_TABLE_3 = ("rte", "mrpc", "cola", "stsb", "sst2", "qnli")
@@ -46,7 +48,7 @@ def test_a_glue_folder_gives_the_counts_and_the_baselines_of_table_3(task: str) 
 @pytest.mark.parametrize("task", IN_TABLE_3)
 @pytest.mark.parametrize("version", ["", "-1k"])
 def test_the_stored_baselines_are_those_of_table_3(task: str, version: str) -> None:
-    row = experiments.datasets().loc[task + version]
+    row = inventory.stored().loc[task + version]
     assert [round(100 * row[f"majority_{part}"], 1) for part in ("validation", "test")] == printed(task)
     assert row.num_train == (1000 if version else row.train_rows - (1000 if task not in SMALL else 0))
 
@@ -54,7 +56,7 @@ def test_the_stored_baselines_are_those_of_table_3(task: str, version: str) -> N
 # --- hub and folder -----------------------------------------------------------------------------------------------
 def write_glue(root: Path, name: str, train: Rows, dev: Rows, *, columns: Sequence[str] = (), bom: str = "") -> None:
     """Rows (texts, label) in the layout of glue_data/; `columns` where they are not the task's."""
-    task = tasks.GLUE[name]
+    task = GLUE[name]
     columns = columns or (*task.text, task.label)
     (root / task.folder).mkdir(parents=True, exist_ok=True)
     for file, rows in (("train.tsv", train), (task.dev, dev)):
@@ -121,15 +123,15 @@ def test_a_missing_file_and_an_unknown_task_are_named(glue: Path) -> None:
 
 def labelled(name: str, size: int) -> list[tuple[str, ...]]:
     """Rows of texts and a label, as the classic files spell it."""
-    task = tasks.GLUE[name]
+    task = GLUE[name]
     labels = task.labels or ("0.250", "3.800", "5.000")
     return [(*(f'{c} "{i}' for c in task.text), labels[i * 7 // 5 % len(labels)]) for i in range(size)]
 
 
-@pytest.mark.parametrize("name", list(tasks.GLUE))
+@pytest.mark.parametrize("name", list(GLUE))
 def test_hub_and_folder_give_the_same_data(name: str, glue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
-    task, train, dev = tasks.GLUE[name], labelled(name, 1300), labelled(name, 12)
+    task, train, dev = GLUE[name], labelled(name, 1300), labelled(name, 12)
     write_glue(glue, name, train, dev)
     from_folder = load(name)
 
@@ -248,8 +250,8 @@ def test_own_labels_are_in_the_order_of_the_models_outputs(tmp_path: Path) -> No
     path = tmp_path / "t.csv"
     path.write_text("a,y\none,2\ntwo,10\nthree,2\n")
     files = {"train": path, "validation": path}
-    assert tasks.own_labels(own_data(files, ["a"], "y", "accuracy")) == ("10", "2")
-    assert tasks.own_labels(own_data(files, ["a"], "y", "spearman")) == ()
+    assert own_files.own_labels(own_data(files, ["a"], "y", "accuracy")) == ("10", "2")
+    assert own_files.own_labels(own_data(files, ["a"], "y", "spearman")) == ()
 
 
 def test_a_missing_own_file_and_an_unknown_split_are_named(tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ def test_a_missing_own_file_and_an_unknown_split_are_named(tmp_path: Path) -> No
 
 
 def test_a_bundled_task_is_described_like_any_other() -> None:
-    row = tasks.describe("bundled:paraphrase")
-    stored = experiments.datasets().loc["bundled:paraphrase"]
+    row = inventory.describe("bundled:paraphrase")
+    stored = inventory.stored().loc["bundled:paraphrase"]
     assert {key: row[key] for key in stored.index} == stored.to_dict()
     assert load("bundled:acceptability").train.text_b is None

@@ -14,11 +14,15 @@ import torch
 import transformers
 from torch import nn
 
-from fewft import batching, models, sources, train, weights
+from fewft import batching, models, parts, sources, train, weights
+from fewft import trainer as loop
 from fewft.config import RunConfig, UsageError
+from fewft.environment import pick_device
 from fewft.kernels import UsedRows
 from fewft.metrics import score
-from fewft.train import IntermediateError, RunResult, example_losses, fine_tune, pick_device
+from fewft.outcome import RunResult
+from fewft.train import IntermediateError, fine_tune
+from fewft.trainer import example_losses
 
 TASK = "bundled:similarity"
 TIMES = ("seconds", "train_seconds", "started")
@@ -53,11 +57,11 @@ class Spy(train.Trainer):
         Spy.test_scores, Spy.model, Spy.planned = {}, self.model, getattr(Spy, "planned", {})
 
     def evaluate(self, step: int) -> None:
-        real, train.score = train.score, lambda *_: Spy.planned[step]
+        real, loop.score = loop.score, lambda *_: Spy.planned[step]
         try:
             super().evaluate(step)
         finally:
-            train.score = real
+            loop.score = real
         Spy.test_scores[step] = score(self.data.metric, self.logits("test"), self.data.test.labels)
 
 
@@ -95,7 +99,7 @@ def test_steps_and_evaluations(changes: dict[str, int], steps: list[int]) -> Non
 
 def test_an_epoch_is_every_example_once() -> None:
     """The last batch of an epoch is short, none is dropped, and the order differs between epochs."""
-    batches = [b for _, b in zip(range(8), train.batches(100, config(train_batch_size=30)), strict=False)]
+    batches = [b for _, b in zip(range(8), batching.batches(100, config(train_batch_size=30)), strict=False)]
     assert [len(b) for b in batches] == [30, 30, 30, 10] * 2
     first, second = np.concatenate(batches[:4]), np.concatenate(batches[4:])
     assert sorted(first) == sorted(second) == list(range(100)) and list(first) != list(second)
@@ -135,7 +139,7 @@ def test_a_loss_that_is_not_finite_is_a_result() -> None:
 
 
 def test_a_late_divergence_keeps_the_best_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "linear_schedule", lambda step, *_: 1.0 if step < 3 else 1e33)
+    monkeypatch.setattr(loop, "linear_schedule", lambda step, *_: 1.0 if step < 3 else 1e33)
     result = fine_tune(config(), device="cpu")
     assert (result.status, result.reason) == ("diverged", "loss is nan at step 5")
     assert result.eval_steps == [3] and result.best_step == 3 and len(result.train_loss) == 6
@@ -220,7 +224,7 @@ def test_loop_equals_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-3, weight_decay=0.0)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, 2, 6)
     losses = []
-    for _, batch in zip(range(6), train.batches(len(data), settings), strict=False):
+    for _, batch in zip(range(6), batching.batches(len(data), settings), strict=False):
         (piece,) = batching.make_pieces(
             data, batch, packed=False, pad_id=0, first_position=0, device=pick_device("cpu")
         )
@@ -238,9 +242,9 @@ def test_loop_equals_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("model", ["random:bert-tiny", "random:mpnet-tiny"])
 def test_packed_rows_and_micro_batches_train_alike(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
-    for packed, parts in ((model == "random:bert-tiny", 1), (False, 4)):
+    for packed, pieces in ((model == "random:bert-tiny", 1), (False, 4)):
         with monkeypatch.context() as patch:
-            patch.setattr(batching, "MICRO_BATCHES", parts)
+            patch.setattr(batching, "MICRO_BATCHES", pieces)
             without_dropout(patch, packed=packed)
             settings = config(model=model, task="bundled:entailment", max_steps=40, num_evals=1, max_grad_norm=0.1)
             results.append(fine_tune(settings, device="cpu"))
@@ -344,7 +348,7 @@ def test_neutral_settings_are_plain_fine_tuning(monkeypatch: pytest.MonkeyPatch)
     def unwanted(*_: object) -> None:
         raise AssertionError("not in a plain run")
 
-    for module, name in ((models, "reinitialize"), (train, "PriorDecay"), (models.MixLinear, "forward")):
+    for module, name in ((models, "reinitialize"), (loop, "PriorDecay"), (models.MixLinear, "forward")):
         monkeypatch.setattr(module, name, unwanted)
     monkeypatch.setattr(weights, "load_encoder", unwanted)
     assert same(fine_tune(config(**NEUTRAL), device="cpu")) == same(run())
@@ -363,8 +367,8 @@ def test_neutral_settings_are_plain_fine_tuning(monkeypatch: pytest.MonkeyPatch)
 def test_methods_too_weak_to_matter_change_no_bit(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Here their code does run; with dropout off, for mixout turns it off."""
     without_dropout(monkeypatch, packed=True)
-    depths = models.depths
-    monkeypatch.setattr(models, "depths", lambda model: dict.fromkeys(depths(model), 0))
+    depths = parts.depths
+    monkeypatch.setattr(parts, "depths", lambda model: dict.fromkeys(depths(model), 0))
     plain = {k: v for k, v in changes.items() if k == "warmup_ratio"}
     expected, found = (fine_tune(config(**settings), device="cpu") for settings in (plain, changes))
     assert outcome(found) == outcome(expected)
@@ -380,7 +384,7 @@ def test_taking_distances_changes_nothing_else() -> None:
 
 def stepped(settings: RunConfig, steps: int) -> train.Trainer:
     trainer = train.prepare(settings, device="cpu")
-    for _, batch in zip(range(steps), train.batches(len(trainer.labels), settings), strict=False):
+    for _, batch in zip(range(steps), batching.batches(len(trainer.labels), settings), strict=False):
         trainer.step(batch)
     return trainer
 
@@ -506,7 +510,7 @@ def test_a_kept_encoder_is_used_again_unless_it_is_damaged(kept: Any, monkeypatc
 def test_an_intermediate_run_that_diverges_gives_nothing_to_go_on_with(
     from_step: int, kept: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "linear_schedule", lambda step, *_: 1.0 if step < from_step else 1e33)
+    monkeypatch.setattr(loop, "linear_schedule", lambda step, *_: 1.0 if step < from_step else 1e33)
     for _ in range(2):  # nor does a second attempt find any
         with pytest.raises(IntermediateError, match="on 'bundled:entailment' diverged: loss is nan at step"):
             fine_tune(config(**TRANSFER), device="cpu")

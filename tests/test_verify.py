@@ -10,9 +10,9 @@ import torch
 
 from fewft import studies, verify
 from fewft.cli import main
-from fewft.config import RunConfig, UsageError
+from fewft.config import CORE_VERSION, RunConfig, UsageError
 from fewft.results import ResultStore
-from fewft.train import CORE_VERSION, fine_tune
+from fewft.train import fine_tune
 
 Record = dict[str, Any]
 STUDY = """

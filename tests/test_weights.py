@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewft import models, weights
+from fewft import models, parts, weights
 from fewft.config import RunConfig, UsageError
 from fewft.splits import Split
 
@@ -231,7 +231,7 @@ def mpnet_is_installed() -> bool:
 @pytest.mark.skipif(not mpnet_is_installed(), reason="the five packages of bundled:mpnet are not installed")
 def test_the_bigger_bundled_model_is_whole() -> None:
     encoder = models.load(RunConfig(task="rte", model="bundled:mpnet"), 2)  # would refuse a lack of encoder weights
-    _, blocks = models.encoder_blocks(encoder.model)
+    _, blocks = parts.encoder_blocks(encoder.model)
     assert type(encoder.model).__name__ == "MPNetForSequenceClassification"
     assert (len(blocks), encoder.model.config.hidden_size) == (12, 768)
     split = Split(("A dog.",), ("It is loud.",), torch.zeros(1).numpy())

@@ -17,6 +17,7 @@ from fewft.cli import main
 from fewft.config import RunConfig, UsageError
 from fewft.metrics import score
 from fewft.results import ResultStore
+from fewft.schedule import Done
 from fewft.sources import RANDOM_FAMILIES
 from fewft.yours import Advice, Comparison, best_settings, make_study, read, recommend, save, summary, words
 from fewft.yours.runs import PARTS, name_recipes, whole_numbers
@@ -45,7 +46,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs are done in this process; the ids of those that were done."""
     done: list[str] = []
 
-    def sweep_here(configs: Sequence[RunConfig], store: ResultStore, **_: Any) -> list[sweep.Done]:
+    def sweep_here(configs: Sequence[RunConfig], store: ResultStore, **_: Any) -> list[Done]:
         for config in {c.run_id: c for c in configs if c.run_id not in store.finished()}.values():
             store.add(train.fine_tune(config, device="cpu").record())
             done.append(config.run_id)

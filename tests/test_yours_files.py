@@ -11,6 +11,7 @@ import pytest
 from fewft import tasks
 from fewft.config import UsageError
 from fewft.files import read_table
+from fewft.splits import PARTS
 from fewft.yours import notes, read
 from fewft.yours.files import half_width, hold_out, infer_metric
 
@@ -30,7 +31,7 @@ def changed(row: int, column: int, value: str) -> list[tuple[str, ...]]:
 # --- parts --------------------------------------------------------------------------------------------------------
 def test_one_file_gives_three_parts_with_its_labels_shares_and_loses_no_row(tmp_path: Path) -> None:
     own = read("mine", {"train": write(tmp_path / "t.csv")}, ["a"], "y", folder=tmp_path)
-    parts = {part: read_table(tmp_path / "mine" / f"{part}.jsonl") for part in tasks.PARTS}
+    parts = {part: read_table(tmp_path / "mine" / f"{part}.jsonl") for part in PARTS}
     assert {part: Counter(frame.y) for part, frame in parts.items()} == {
         "train": {"yes": 90, "no": 30},
         "validation": {"yes": 30, "no": 10},
@@ -57,14 +58,14 @@ def test_given_files_stay_whole(tmp_path: Path, given: list[str], sizes: tuple[i
     files = {part: write(tmp_path / f"{part}.csv") for part in ("train", *given)} | {"other": ""}
     own = read("mine", files, ["a", "b"], "y", folder=tmp_path)
     loaded = tasks.load("mine", own.data)
-    assert tuple(len(getattr(loaded, part)) for part in tasks.PARTS) == sizes
+    assert tuple(len(getattr(loaded, part)) for part in PARTS) == sizes
     assert loaded.train.text_b is not None
 
 
 def test_hold_out_by_hand() -> None:
     """Of ten rows of label 0 two a part, of five of label 1 one; every row once, in file order."""
     rows = hold_out(np.array([0] * 10 + [1] * 5), ("validation", "test"))
-    assert [(sum(i < 10 for i in rows[p]), len(rows[p])) for p in tasks.PARTS] == [(6, 9), (2, 3), (2, 3)]
+    assert [(sum(i < 10 for i in rows[p]), len(rows[p])) for p in PARTS] == [(6, 9), (2, 3), (2, 3)]
     assert sorted(sum(rows.values(), [])) == list(range(15))
     assert all(found == sorted(found) for found in rows.values())
 
@@ -153,10 +154,10 @@ def test_notes_say_whose_f1_it_is(tmp_path: Path) -> None:
 
 def test_notes_say_what_is_rare_repeated_and_cut(tmp_path: Path) -> None:
     rows = [*changed(0, 2, "maybe")[:-1], ("word " * 9, "b", "yes", "1")]
-    files = {part: write(tmp_path / f"{part}.csv", rows) for part in tasks.PARTS}
+    files = {part: write(tmp_path / f"{part}.csv", rows) for part in PARTS}
     said = notes(read("mine", files, ["a"], "y", folder=tmp_path), max_seq_length=8)
     assert [note for note in said if note.startswith("too few")] == [
-        f"too few: {part} rows of label 'maybe' 1" for part in tasks.PARTS
+        f"too few: {part} rows of label 'maybe' 1" for part in PARTS
     ]
     assert "repeated: 200 test texts are also training texts" in said
     assert "cut: 3 texts or more are longer than max_seq_length = 8 tokens" in said
@@ -166,6 +167,6 @@ def test_parts_keep_every_column_and_character(tmp_path: Path) -> None:
     rows = changed(5, 0, 'two\r\nlines, "quoted"\tüß')
     own = read("mine", {"train": write(tmp_path / "t.csv", rows)}, ["a"], "y", folder=tmp_path)
     files = json.loads(own.data)["files"]
-    texts = [text for part in tasks.PARTS for text in read_table(Path(files[part])).a]
+    texts = [text for part in PARTS for text in read_table(Path(files[part])).a]
     assert sorted(texts) == sorted(read_table(tmp_path / "t.csv").a)
     assert any("üß" in text for text in texts)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from fewft import bundled, tasks
+from fewft import bundled
 from fewft.config import RunConfig
+from fewft.glue import GLUE
 from fewft.plots import TASK_LABELS
 from fewft.tables.words import NOT_RUN
 
@@ -22,7 +23,7 @@ def length_table(sizes: pd.DataFrame) -> pd.DataFrame:
     """Every stored data set: examples, mean length of the training inputs, and the steps of three epochs.
 
     Args:
-        sizes: as `experiments.datasets` gives them.
+        sizes: as `inventory.stored` gives them.
     Paper: Appendix A describes the data sets; lengths and steps are ours.
     """
     if sizes.empty:
@@ -42,7 +43,7 @@ def length_table(sizes: pd.DataFrame) -> pd.DataFrame:
 
 def length_words(sizes: pd.DataFrame) -> dict[str, str]:
     """The shortest and the longest inputs among the whole data sets of GLUE, and which are samples."""
-    whole = sizes[sizes.index.isin(tasks.GLUE)] if len(sizes) else sizes
+    whole = sizes[sizes.index.isin(GLUE)] if len(sizes) else sizes
     if whole.empty:
         return dict.fromkeys(("shortest", "longest", "samples"), NOT_RUN)
     tokens = whole.mean_tokens_train

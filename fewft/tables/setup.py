@@ -15,7 +15,7 @@ from fewft.tasks import GLUE
 
 
 def data_table(sizes: pd.DataFrame) -> pd.DataFrame:
-    """The paper's Table 3 and ours, a row a task; `sizes` as `experiments.datasets` gives them.
+    """The paper's Table 3 and ours, a row a task; `sizes` as `inventory.stored` gives them.
 
     Paper: Appendix A, Table 3.
     """

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fewft import studies, tasks
+from fewft import own_files, studies, tasks
 from fewft.config import UsageError, check_choice, shown
 from fewft.files import check_columns, read_table, to_split
 from fewft.metrics import METRICS
 from fewft.results import replace_file
-from fewft.splits import shuffled_groups
+from fewft.splits import PARTS, Split, shuffled_groups
 
 SHARE = 5  # of the training file's rows, a part that has no file gets one in so many
 FEWEST = 20  # rows of a validation or test set: with fewer, one row is over 5 points of accuracy
@@ -60,25 +60,37 @@ def read(
         raise UsageError(
             f"text: {shown(list(text))} with label {shown(label)}; accepted: one or two columns beside the label's"
         )
-    frames = {part: read_table(path) for part, path in files.items()}
-    for part, frame in frames.items():
-        check_columns(frame, [*text, label], files[part])
-        _check_texts(frame, text, files[part])
+    frames = {part: _table(path, text, label) for part, path in files.items()}
     metric = metric or infer_metric(frames["train"][label])
+    missing = tuple(part for part in ("validation", "test") if part not in frames)
     labels = () if metric == "spearman" else _labels(frames["train"], label, files["train"])
     splits = {p: to_split(frame, text, label, labels, files[p]) for p, frame in frames.items()}
-    missing = tuple(part for part in ("validation", "test") if part not in frames)
-    sizes = {p: len(s) for p, s in splits.items()} | dict.fromkeys(missing, round(len(splits["train"]) / SHARE))
-    _check_sizes(sizes, files, missing)
+    sizes = {p: len(split) for p, split in splits.items()}
+    _check_sizes(sizes | dict.fromkeys(missing, round(sizes["train"] / SHARE)), files, missing)
     if missing:
+        values = splits["train"].labels if labels else np.zeros(sizes["train"])
         _check_rare(Counter(frames["train"][label]) if labels else {}, label, files["train"])
-        rows = hold_out(splits["train"].labels if labels else np.zeros(len(splits["train"])), missing)
-        _check_sizes(sizes | {part: len(rows[part]) for part in missing}, files, missing)  # rounded label by label
-        parts = {part: frames["train"].iloc[rows[part]] for part in ("train", *missing)}
-        files |= {part: _write(frame, folder / name / f"{part}.jsonl") for part, frame in parts.items()}
-    data = tasks.own_data(files, text, label, metric)
+        files |= _part(frames["train"], values, files, missing, folder / name)
+    data = own_files.own_data(files, text, label, metric)
     tasks.load(name, data)  # refuses what is left, such as F1 with three labels
     return OwnData(name, data, missing)
+
+
+def _table(path: Path, text: Sequence[str], label: str) -> pd.DataFrame:
+    """The rows of a file that has these columns, and no empty text."""
+    frame = read_table(path)
+    check_columns(frame, [*text, label], path)
+    _check_texts(frame, text, path)
+    return frame
+
+
+def _part(
+    frame: pd.DataFrame, values: np.ndarray, files: Mapping[str, Path], missing: Sequence[str], folder: Path
+) -> dict[str, Path]:
+    """Write the training file's rows in parts, and the paths of these; `values` are what `hold_out` looks at."""
+    rows = hold_out(values, missing)
+    _check_sizes({part: len(rows[part]) for part in missing}, files, missing)  # rounded label by label
+    return {part: _write(frame.iloc[rows[part]], folder / f"{part}.jsonl") for part in ("train", *missing)}
 
 
 def infer_metric(labels: Sequence[str]) -> str:
@@ -119,8 +131,8 @@ def notes(own: OwnData, max_seq_length: int = 128) -> list[str]:
         own: as `read` gives it.
         max_seq_length: tokens at which the runs cut an example.
     """
-    loaded, labels = tasks.load(own.name, own.data), tasks.own_labels(own.data)
-    parts = {part: getattr(loaded, part) for part in tasks.PARTS}
+    loaded, labels = tasks.load(own.name, own.data), own_files.own_labels(own.data)
+    parts = {part: getattr(loaded, part) for part in PARTS}
     sizes = ", ".join(f"{len(split)} {part}" for part, split in parts.items())
     held = f"; {' and '.join(own.held_out)} held out of the training file" if own.held_out else ""
     kind = f"{len(labels)} labels: {', '.join(labels[:8])}{', ...' if len(labels) > 8 else ''}" if labels else "numbers"
@@ -143,7 +155,7 @@ def notes(own: OwnData, max_seq_length: int = 128) -> list[str]:
     return said + ([f"cut: {long} texts or more are longer than max_seq_length = {max_seq_length} tokens"] * (long > 0))
 
 
-def _texts(split: "tasks.Split") -> list[tuple[str, ...]]:
+def _texts(split: Split) -> list[tuple[str, ...]]:
     return [column for column in (split.text_a, split.text_b) if column is not None]
 
 
@@ -175,7 +187,7 @@ def _labels(frame: pd.DataFrame, column: str, path: Path) -> tuple[str, ...]:
 
 def _check_sizes(sizes: Mapping[str, int], files: Mapping[str, Path], missing: Sequence[str]) -> None:
     for part in ("validation", "test"):
-        if (n := sizes[part]) < FEWEST:
+        if (n := sizes.get(part, FEWEST)) < FEWEST:
             where = f"held out of {str(files['train'])!r}" if part in missing else f"in {str(files[part])!r}"
             chance = f"on {n} rows chance alone moves a score by up to ± {half_width('accuracy', max(n, 1)):.2f}"
             accepted = f"{FEWEST} or more, so about {FEWEST * SHARE} in a file that all parts come from"

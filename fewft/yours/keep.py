@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from fewft import tasks
+from fewft import own_files
 from fewft.config import RunConfig, UsageError
 from fewft.markup import code, escape
 from fewft.results import differences
@@ -67,7 +67,7 @@ def _write_model(config: RunConfig, advice: Advice, stored: pd.Series, folder: P
 
     with _threads(int(stored.threads)):  # another number gives other bits
         done = train.trained(config, device=device)
-    labels = tasks.own_labels(config.data)
+    labels = own_files.own_labels(config.data)
     model = models.portable(config, done.model, len(labels) or 1)
     model.config.id2label = dict(enumerate(labels or ("score",)))
     model.config.label2id = {label: i for i, label in model.config.id2label.items()}

@@ -14,7 +14,7 @@ import pytest
 from bad_input import VALUES, Campaign, check_line, deadline
 from hypothesis import strategies as st
 
-from fewft import bench, book, claims, costs, experiments, studies, sweep, tasks
+from fewft import bench, book, claims, costs, experiments, inventory, pace, studies, sweep, tasks
 from fewft.cli import main
 from fewft.config import UsageError
 from fewft.provenance import runs_csv
@@ -74,9 +74,9 @@ def project(
     monkeypatch.setattr(sweep, "preflight", reached)  # of bench, here
     monkeypatch.setattr(book.pages, "execute_all", reached)
     monkeypatch.setattr(costs, "cost", lambda _: costs.Cost(10, 250_000, 3.6e15))
-    monkeypatch.setattr(costs, "measure", lambda _: (1e12, "a trial"))
+    monkeypatch.setattr(pace, "measure", lambda _: (1e12, "a trial"))
     monkeypatch.setattr(costs, "assumptions", lambda _: [])
-    monkeypatch.setattr(tasks, "describe", lambda name: {"task": tasks_name(name), "num_train": 1, "digest": "0"})
+    monkeypatch.setattr(inventory, "describe", lambda name: {"task": tasks_name(name), "num_train": 1, "digest": "0"})
     write_files(folder, write_study(), stored_run)
     write_notebooks(folder)
     return folder

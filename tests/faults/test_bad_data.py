@@ -12,7 +12,9 @@ import pytest
 from bad_input import Campaign, damaged
 from hypothesis import strategies as st
 
-from fewft import tasks, yours
+from fewft import own_files, tasks, yours
+from fewft.glue import GLUE
+from fewft.splits import PARTS
 
 ROWS = [["id", "a", "b", "y", "score"]] + [
     [f"{i}", f"text {i}", f"other {i}", "yes" if i % 3 else "no", f"{i / 8:g}"] for i in range(120)
@@ -108,7 +110,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def check_examples(data: tasks.TaskData) -> None:
     """What was accepted is texts and labels that a model can be given."""
-    for part in tasks.PARTS:
+    for part in PARTS:
         split = getattr(data, part)
         texts = [*split.text_a, *(split.text_b or ())]
         assert len(split.text_a) == len(split) > 0 and all(isinstance(text, str) for text in texts)
@@ -131,7 +133,7 @@ def test_damaged_files_of_ones_own(folder: Path, long: bool, tally: Callable[[st
             if way < 3:
                 own = yours.read("mine", {"train": path, **more}, text, label, metric=metric, folder=folder).data
             else:  # as a study has it: damaged is what the whole file's labels are validated by
-                own = tasks.own_data({"train": whole, "validation": path}, text, label, metric or "accuracy")
+                own = own_files.own_data({"train": whole, "validation": path}, text, label, metric or "accuracy")
             check_examples(tasks.load("mine", own))
 
         campaign.case(use, path.name, "'train", "whole.csv", "train.jsonl", "task 'mine'")
@@ -142,7 +144,7 @@ def test_damaged_files_of_ones_own(folder: Path, long: bool, tally: Callable[[st
 
 def glue_rows(name: str) -> list[list[str]]:
     """A whole file of a GLUE task, with both of its labels."""
-    task = tasks.GLUE[name.removesuffix("-1k")]
+    task = GLUE[name.removesuffix("-1k")]
     names = task.header or ("id", *task.text, task.label)
     labels = task.labels or ("1.5", "2.5")
     body = [[labels[i % len(labels)] if n == task.label else f"{n} {i}" for n in names] for i in range(120)]
@@ -154,7 +156,7 @@ def test_damaged_glue_folders(folder: Path, long: bool, tally: Callable[[str], N
 
     def one(drawn: tuple[str, str, tuple[str, bytes]]) -> None:
         name, damaged_part, (_, content) = drawn
-        task = tasks.GLUE[name.removesuffix("-1k")]
+        task = GLUE[name.removesuffix("-1k")]
         (place := folder / task.folder).mkdir(exist_ok=True)
         whole = "".join("\t".join(row) + "\n" for row in glue_rows(name)).encode()
         for part in ("train.tsv", task.dev):
@@ -169,7 +171,7 @@ def test_damaged_glue_folders(folder: Path, long: bool, tally: Callable[[str], N
     of_task = [
         st.tuples(
             st.just(n),
-            st.sampled_from(("train.tsv", tasks.GLUE[n.removesuffix("-1k")].dev)),
+            st.sampled_from(("train.tsv", GLUE[n.removesuffix("-1k")].dev)),
             files(glue_rows(n), (".tsv",)),
         )
         for n in ("rte", "rte-1k", "cola", "stsb", "sst2", "mnli-1k")

@@ -11,8 +11,8 @@ from bad_input import VALUES, Campaign, damaged
 from hypothesis import strategies as st
 
 from fewft.config import RunConfig
+from fewft.own_files import own_data
 from fewft.provenance import read_runs, runs_csv
-from fewft.tasks import own_data
 
 CELLS = (
     "", "nan", "inf", "-1", "9" * 30, "9" * 5000, "1e999", "true", "True", "x" * 140_000, "a\nb", "a\0b", '"', "{}", "[]", "[" * 50_000, "null", "rte",

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from fewft import models, train
+from fewft import trainer as loop
 from fewft.config import RunConfig
-from fewft.train import RunResult, example_losses, fine_tune
+from fewft.outcome import RunResult
+from fewft.train import fine_tune
+from fewft.trainer import example_losses
 
 STEPS, EVALS = 4, [2, 4]
 MODES = {"packed": "random:bert-tiny", "padded": "random:xlnet-tiny", "graph": "random:bert-tiny"}
@@ -73,12 +76,12 @@ class Faulty(train.Trainer):
         if self.graph:
             self.graph.example_losses = self.losses_of
         else:
-            train.example_losses = self.losses_of
+            loop.example_losses = self.losses_of
         try:
             self.spoil_weight(self.done + 1)
             super().step(batch)
         finally:
-            train.example_losses = example_losses
+            loop.example_losses = example_losses
         if self.done == STEPS:
             self.spoil_weight(STEPS + 1)
 
@@ -95,7 +98,7 @@ Run = Callable[..., RunResult]
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     load = models.load
     monkeypatch.setattr(train, "Trainer", Faulty)
-    monkeypatch.setitem(train.DTYPES, "fp32", None)  # GraphStep has only been for half precision
+    monkeypatch.setitem(loop.DTYPES, "fp32", None)  # GraphStep has only been for half precision
 
     def trained(mode: str, fault: Fault = Faulty.fault, **changes: Any) -> RunResult:
         monkeypatch.setattr(Faulty, "fault", fault)
