@@ -12,9 +12,9 @@ from fewft.studies import SEARCHED
 
 BERTADAM, STANDARD, REINIT = "BERTAdam", "Standard", "Re-init"
 LONGER, REINIT_LONGER = "Longer", "Re-init, longer"
-METHOD_NAMES = {"layerwise_lr_decay": "LLRD"} | {method.setting: method.name for method in SEARCHED}  # as in Table 2
+METHOD_NAMES = {"layerwise_lr_decay": "LLRD"} | {method.setting: method.name for method in SEARCHED}
 INTERMEDIATE = "Int. Task"
-TABLE_2 = (STANDARD, INTERMEDIATE, *METHOD_NAMES.values(), REINIT, LONGER)  # in its order
+TABLE_2 = (STANDARD, INTERMEDIATE, "LLRD", *(m.name for m in SEARCHED if m.grid), REINIT, LONGER)  # in its order
 Recipes = dict[str, list[RunConfig]]  # a recipe whose search still lacks runs is absent
 
 
@@ -93,10 +93,10 @@ def table_2(ask: Request, task: str) -> Recipes:
     found = {STANDARD: ask.cell(task, final)}
     if ask.study.intermediate_task not in ("", task):
         found[INTERMEDIATE] = ask.cell(task, final, intermediate_task=ask.study.intermediate_task)
-    for method, name in METHOD_NAMES.items():
+    for method in grids:
         point = chosen_point(ask, task, method)
         if point is not None:
-            found[name] = ask.cell(task, final, **grids[method][point])
+            found[METHOD_NAMES[method]] = ask.cell(task, final, **grids[method][point])
     return found | {name: runs for name, runs in table_1(ask, task).items() if name in (REINIT, LONGER)}
 
 

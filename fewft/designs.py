@@ -134,10 +134,10 @@ def _known(wanted: Wanted) -> list[RunConfig]:
 
 
 def method_grids(study: Study) -> dict[str, dict[Any, dict[str, Any]]]:
-    """The search space of each method: a point and the settings it stands for. Paper: Appendix H."""
+    """The search space of each method that the study has: a point and the settings it stands for. Paper: Appendix H."""
     rates, decays = study.grid("llrd_learning_rate"), study.grid("layerwise_lr_decay")
     pairs = {(r, d): {"learning_rate": r, "layerwise_lr_decay": d} for r, d in product(rates, decays)}
-    single = [method.setting for method in SEARCHED]
+    single = [method.setting for method in SEARCHED if study.grid(method.setting)]
     return {"layerwise_lr_decay": pairs} | {name: {v: {name: v} for v in study.grid(name)} for name in single}
 
 

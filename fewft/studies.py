@@ -25,7 +25,7 @@ class Method:
     setting: str  # a field of RunConfig, neutral by default
     name: str  # in tables and figures
     values: str  # what the values of its grid are
-    grid: tuple[float, ...]  # in the paper; a study's [grids] changes it
+    grid: tuple[float, ...] = ()  # in the paper; empty for a method that it lacks, which a study's [grids] asks for
 
 
 SEARCHED = (  # in the order of Table 2; Appendix H

@@ -38,12 +38,13 @@ def method_table(frame: pd.DataFrame, runs: Experiment) -> pd.DataFrame:
         on being significantly above it.
     Paper: Section 7, Table 2.
     """
-    table = beside(frame, runs.tasks, 2, TABLE_2, marking=better_than_standard, expected_n=runs.seeds)
+    recipes = _recipes(frame)
+    table = beside(frame, runs.tasks, 2, recipes, marking=better_than_standard, expected_n=runs.seeds)
     gains, sides = [], []
     for task in runs.tasks:
         printed = {recipe: cell for recipe in TABLE_2 if (cell := theirs(2, task, recipe))}
-        ours = moments(frame, task, TABLE_2)
-        gains += [" / ".join(gain.get(recipe, "–") for gain in (_gains(printed), _gains(ours))) for recipe in TABLE_2]
+        ours = moments(frame, task, recipes)
+        gains += [" / ".join(gain.get(recipe, "–") for gain in (_gains(printed), _gains(ours))) for recipe in recipes]
         sides += _sides(printed, ours)
     table.insert(5, "Over Standard", gains)
     table["Agreement"] = table["Agreement"].mask(table["Agreement"] == OTHER_DATA, pd.Series(sides, dtype=object))
@@ -53,13 +54,18 @@ def method_table(frame: pd.DataFrame, runs: Experiment) -> pd.DataFrame:
     return table
 
 
+def _recipes(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Those of Table 2, then the study's own."""
+    return tuple(dict.fromkeys((*TABLE_2, *frame.recipe)))
+
+
 def _sides(printed: Mapping[str, Moments], ours: Mapping[str, Moments]) -> list[str]:
     """For each recipe where it is significantly above Standard: what can agree where the means cannot."""
     marked = better_than_standard(printed), better_than_standard(ours)
     sides = {(True, True): "both better", (False, False): "neither better", (True, False): "better in the paper only"}
     sides[False, True] = "better here only"
     words = []
-    for recipe in TABLE_2:
+    for recipe in ours:
         fewest = 0 if recipe == STANDARD else min(ours[STANDARD].n, ours[recipe].n)
         known = sides[recipe in marked[0], recipe in marked[1]]
         words.append("–" if not fewest else known if fewest >= TEST_RUNS else "too few runs")
@@ -80,7 +86,7 @@ def _gains(cells: Mapping[str, Moments]) -> dict[str, str]:
 def method_words(frame: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
     """On how many tasks each recipe beats Standard: in the paper and here, by the test and by the mean alone."""
     printed = [{recipe: cell for recipe in TABLE_2 if (cell := theirs(2, task, recipe))} for task in PAPER_TASKS]
-    ours = [moments(frame, task, TABLE_2) for task in tasks]
+    ours = [moments(frame, task, _recipes(frame)) for task in tasks]
     pairs = [(cells[STANDARD].n, cell.n) for cells in ours for name, cell in cells.items() if name != STANDARD]
     said = {"better_paper": _counted(printed, better_than_standard), "higher_paper": _counted(printed, _higher)}
     if not any(map(min, pairs)):
@@ -98,7 +104,7 @@ def _higher(cells: Mapping[str, Moments]) -> set[str]:
 def _counted(tasks: Sequence[Mapping[str, Moments]], found: Callable[[Mapping[str, Moments]], set[str]], least: int = 1) -> str:  # fmt: skip
     """Each recipe with the number of tasks on which it is found, among those where it and Standard have the runs."""
     words = []
-    for recipe in TABLE_2[1:]:
+    for recipe in dict.fromkeys(name for cells in tasks for name in cells if name != STANDARD):
         able = [c for c in tasks if recipe in c and min(c[STANDARD].n, c[recipe].n) >= least]
         if able:
             words.append(f"{recipe} on {sum(recipe in found(cells) for cells in able)} of {len(able)}")

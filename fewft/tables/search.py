@@ -29,7 +29,7 @@ def grid_table(study: Study) -> pd.DataFrame:
 
 
 def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
+    return ", ".join(f"{value:g}" for value in values) or "–"
 
 
 def search_table(ask: Request) -> pd.DataFrame:
@@ -38,11 +38,11 @@ def search_table(ask: Request) -> pd.DataFrame:
     A run that diverged before its first evaluation counts as 0, as in the choice itself. Paper: Appendix H.
     """
     rows = []
-    for method, name in METHOD_NAMES.items():
+    for method in method_grids(ask.study):
         cells = {task: _search(ask, task, method) for task in ask.tasks}
         chosen = {task: chosen_point(ask, task, method) for task in ask.tasks}
         for point in method_grids(ask.study)[method]:
-            row = {"Method": name, "Point": point_words(point)}
+            row = {"Method": METHOD_NAMES[method], "Point": point_words(point)}
             for task in ask.tasks:
                 text = _scored(cells[task][point], ask.scores)
                 row[TASK_LABELS.get(task, task)] = f"**{text}**" if point == chosen[task] else text
@@ -67,8 +67,9 @@ def point_words(point: object) -> str:
 def choice_table(ask: Request) -> pd.DataFrame:
     """What each search chose on each task, or how far it is."""
     rows = [
-        {"Method": name} | {TASK_LABELS.get(task, task): _chosen(ask, task, method) for task in ask.tasks}
-        for method, name in METHOD_NAMES.items()
+        {"Method": METHOD_NAMES[method]}
+        | {TASK_LABELS.get(task, task): _chosen(ask, task, method) for task in ask.tasks}
+        for method in method_grids(ask.study)
     ]
     return pd.DataFrame(rows)
 
@@ -84,9 +85,10 @@ def _chosen(ask: Request, task: str, method: str) -> str:
 
 def search_words(ask: Request) -> dict[str, str]:
     """How many searches are finished, and how many of their runs are there."""
-    searches = [_search(ask, task, method) for task in ask.tasks for method in METHOD_NAMES]
+    methods = list(method_grids(ask.study))
+    searches = [_search(ask, task, method) for task in ask.tasks for method in methods]
     runs = {run.run_id for cells in searches for own in cells.values() for run in own}
-    done = sum(chosen_point(ask, task, method) is not None for task in ask.tasks for method in METHOD_NAMES)
+    done = sum(chosen_point(ask, task, method) is not None for task in ask.tasks for method in methods)
     return {
         "searches_said": f"{done} of {len(searches)} searches",
         "search_runs_said": f"{len(runs & set(ask.scores))} of {len(runs)} runs",
