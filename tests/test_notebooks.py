@@ -13,7 +13,8 @@ import matplotlib as mpl
 import pytest
 
 from fewft.book import Shown, notebook_parameters
-from fewft.plots import BookFigure
+from fewft.plots import COLORS, BookFigure
+from fewft.plots.look import TOGETHER
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -79,6 +80,23 @@ def test_every_figure_and_table_of_the_paper_has_its_label_once() -> None:
     assert {label for label, n in found.items() if n > 1} == set()
     assert {label for label in found if re.fullmatch(r"fig-\d+", label)} == FIGURES
     assert {label for label in found if re.fullmatch(r"tbl-\d+", label)} == TABLES
+
+
+def test_the_text_refers_to_every_figure_and_table() -> None:
+    texts = [path.read_text("utf8") for path in (*NOTEBOOKS, *(ROOT / "book").glob("*.md"))]
+    referred = {label for text in texts for label in re.findall(r"\{numref\}`([\w-]+)`", text)}
+    assert {label for path in NOTEBOOKS for label in labels(path)} - referred == set()
+
+
+@pytest.mark.parametrize("study", ["minilm", "demo"])
+def test_recipes_that_meet_in_a_figure_are_among_those_told_apart(study: str, shown_for: Callable[..., Any]) -> None:
+    figures = {label: what for label, what in shown_for(study).items() if isinstance(what, BookFigure)}
+    met = {
+        label: {text for ax in f.axes for text in ax.get_legend_handles_labels()[1]} & set(COLORS)
+        for label, f in figures.items()
+    }
+    assert [label for label, words_ in met.items() if not any(words_ <= set(group) for group in TOGETHER)] == []
+    assert sum(map(bool, met.values())) > 10
 
 
 @pytest.mark.parametrize("study", ["minilm", "demo"])

@@ -64,11 +64,11 @@ def lines(judged: Sequence[Judged]) -> list[str]:
 
 
 def overview(columns: Mapping[str, Sequence[Judged]]) -> pd.DataFrame:
-    """Claims down, studies across: each verdict with a link to where the book shows it."""
+    """Claims down, each with a link to where the book shows it, and studies across: their verdicts."""
     first = next(iter(columns.values()))
-    table = pd.DataFrame({"Claim": [f"{j.claim.text} `{j.claim.name}`" for j in first]})
+    table = pd.DataFrame({"Claim": [f"{j.claim.text} `{j.claim.name}` ({{numref}}`{j.claim.figure}`)" for j in first]})
     for name, judged in columns.items():
-        table[name] = [f"{{verdict}}`{j.verdict}` ({{numref}}`{j.claim.figure}`)" for j in judged]
+        table[name] = [f"{{verdict}}`{j.verdict}`" for j in judged]
     return with_markup(table, *table.columns)
 
 
