@@ -9,6 +9,7 @@
   const METRIC = Object.fromEntries(data.metrics.map((key, place) => [key, place]));
   const state = { study: "", model: "", task: "", by: "", metric: "", curve: "", run: "" };
   let rows = []; // of the arms shown
+  let writing = 0; // the timer of a change of the address
 
   // --- the choice -------------------------------------------------------------------------------------------------
   const known = (list, value) => (list.includes(value) ? value : list[0]);
@@ -38,7 +39,8 @@
     const said = Object.entries(state).filter(([, value]) => value !== "");
     const hash = `#${new URLSearchParams(said)}`;
     part("link").setAttribute("href", hash);
-    if (location.hash !== hash) history.replaceState(null, "", hash);
+    clearTimeout(writing); // browsers refuse many changes in a short time
+    writing = setTimeout(() => location.hash !== hash && history.replaceState(null, "", hash), 150);
   }
 
   function fill(name, options, chosen) {
@@ -133,8 +135,9 @@
     const metric = group.names[METRIC[state.metric]];
     part("dots").replaceChildren();
     part("curves").replaceChildren();
+    const about = { "aria-label": `Runs of ${group.label} by arm: ${metric}`, "aria-describedby": part("help").id };
     if (!rows.some((row) => row.runs.length)) part("dots").append("No run here has this score.");
-    else dots(part("dots"), rows, metric, width, `Runs of ${group.label} by arm: ${metric}`);
+    else dots(part("dots"), rows, metric, width, about);
     if (NO_CURVES) return part("curves").append("There are too many runs for a page to hold their curves.");
     const title = state.curve === "loss" ? "Training loss, means of consecutive steps, by arm" : "Validation score over training steps, by arm";
     const said = `${title}, a line for each run of ${group.label}; its runs' scores are in the table above.`;
@@ -145,18 +148,21 @@
   function choose(id) {
     state.run = id;
     const all = [...part("dots").querySelectorAll(".dot")];
-    const chosen = all.find((dot) => dot.dataset.run === id);
-    for (const dot of all) {
-      dot.setAttribute("aria-selected", String(dot === chosen));
-      dot.setAttribute("tabindex", dot === (chosen ?? all[0]) ? "0" : "-1");
-    }
+    const first = all.find((dot) => dot.dataset.run === id) ?? all[0];
+    for (const dot of all) dot.setAttribute("tabindex", dot === first ? "0" : "-1");
+    show(id);
+    writeAddress();
+  }
+
+  // Marks a run and tells about it; with a pointer only over it, the choice stays as it is.
+  function show(id) {
+    for (const dot of part("dots").querySelectorAll(".dot")) dot.setAttribute("aria-selected", String(dot.dataset.run === id));
     part("curves").classList.toggle("one", id !== "");
     for (const curve of part("curves").querySelectorAll(".curve")) {
       curve.classList.toggle("chosen", curve.dataset.run === id);
       if (curve.dataset.run === id) curve.parentNode.append(curve); // above the others
     }
     part("run").textContent = id ? describe(id) : "No run is chosen.";
-    writeAddress();
   }
 
   function describe(id) {
@@ -186,10 +192,10 @@
   }
 
   // --- start ------------------------------------------------------------------------------------------------------
-  const chosenDot = (event) => event.target.closest?.(".dot") && choose(event.target.closest(".dot").dataset.run);
-  part("dots").addEventListener("focusin", chosenDot);
-  part("dots").addEventListener("pointerover", chosenDot);
-  part("dots").addEventListener("click", chosenDot);
+  const runAt = (event) => event.target.closest?.(".dot")?.dataset.run ?? "";
+  part("dots").addEventListener("focusin", (event) => runAt(event) && choose(runAt(event)));
+  part("dots").addEventListener("pointerover", (event) => show(runAt(event) || state.run));
+  part("dots").addEventListener("pointerleave", () => show(state.run));
   part("dots").addEventListener("keydown", move);
   part("study").addEventListener("change", () => {
     [state.study, state.model] = JSON.parse(part("study").value);
