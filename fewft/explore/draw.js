@@ -135,7 +135,8 @@ const fewftDraw = (() => {
   // Rows of {label, color, curves: [{id, points: [[x, y], ...]}], base}; one panel an arm, all with the same scores; each to
   // its own last step.
   function curves(holder, rows, title, width, said) {
-    const columns = Math.max(1, Math.min(rows.length, Math.floor(width / 165))), gap = 14, left = 42;
+    const most = width < 560 ? 2 : Math.floor(width / 225);
+    const columns = Math.min(rows.length, most), gap = 14, left = 42;
     const panel = { width: (Math.min(width, columns * 330) - left - gap * (columns - 1) - 4) / columns, height: 96 };
     const points = rows.flatMap((row) => row.curves.flatMap((curve) => curve.points)).filter((point) => point[1] !== null);
     if (!points.length) return null;

@@ -92,7 +92,7 @@
   function say(group) {
     const runs = rows.reduce((sum, row) => sum + row.all.length, 0);
     const few = rows.filter((row) => row.n < data.enough).length;
-    const short = few ? ` ${few} of them ${few > 1 ? "have" : "has"} fewer than ${data.enough} runs, too few to compare.` : "";
+    const short = few ? ` ${few} arm${few > 1 ? "s have" : " has"} fewer than ${data.enough} runs, too few to compare.` : "";
     const arms = `${rows.length} arm${rows.length > 1 ? "s" : ""}, ${runs} run${runs > 1 ? "s" : ""}.`;
     part("said").textContent = `${group.label}: ${group.names[METRIC[state.metric]]}. ${arms}${short}`;
   }
