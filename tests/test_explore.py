@@ -339,6 +339,22 @@ def test_keys_go_from_run_to_run_and_say_which_it_is(browse: Browse, small: Call
 
 
 @needs_browser
+def test_pointing_tells_of_a_run_and_a_click_chooses_it(browse: Browse, small: Callable[..., Stored]) -> None:
+    data = compact([small(({}, [0.6, 0.6, 0.6, 0.5]))])  # three above each other
+    last = data["groups"][0]["arms"][0]["runs"][2][0]
+
+    def at(kind: str) -> BeautifulSoup:
+        script = f"""const dot = document.querySelector("[data-run='{last}']"), box = dot.getBoundingClientRect();
+        const at = {{ clientX: (box.left + box.right) / 2 + 1, clientY: (box.top + box.bottom) / 2, bubbles: true }};
+        dot.dispatchEvent(new MouseEvent("{kind}", at));"""
+        return browse(data, script, study="minilm")
+
+    pointed, clicked = at("pointermove"), at("click")
+    assert all(last in part(page, "run").get_text() for page in (pointed, clicked))
+    assert "run=" not in part(pointed, "link")["href"] and f"run={last}" in part(clicked, "link")["href"]
+
+
+@needs_browser
 def test_an_address_of_something_else_shows_the_first(browse: Browse, committed: dict[str, Any]) -> None:
     page = browse(committed, study=HOSTILE[0], task=HOSTILE[1], by="constructor", metric="__proto__", run="x")
     assert [row[:4] for row in table(page)] == wanted(committed["groups"][0], "correction", 0)

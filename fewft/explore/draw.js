@@ -83,6 +83,7 @@ const fewftDraw = (() => {
     const heights = spread.map((lane) => ROW + (narrow ? 16 : 0) + 2 * STEP * Math.max(0, lane - 0.5));
     const bottom = heights.reduce((a, b) => a + b, 6);
     svg.setAttribute("height", bottom + 44);
+    svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 44}`);
     const back = shape(svg, "g", { "aria-hidden": "true" });
     for (const at of axis.found) {
       shape(back, "line", { class: "grid", x1: x(at), x2: x(at), y1: 4, y2: bottom });
@@ -114,7 +115,7 @@ const fewftDraw = (() => {
     }
     const arm = shape(svg, "g", { class: "arm", role: "group", "aria-label": row.label });
     arm.style.setProperty("--c", row.color);
-    if (row.mean !== null) {
+    if (row.runs.length > 1) {
       const bar = shape(arm, "g", { class: "mean", "aria-hidden": "true" });
       if (row.sd !== null) {
         const ends = { x1: at.x(row.mean - row.sd), x2: at.x(row.mean + row.sd) };
@@ -126,10 +127,24 @@ const fewftDraw = (() => {
       const y = middle + lane * STEP;
       const attributes = { class: "dot", role: "option", tabindex: -1, "aria-selected": "false", "aria-label": run.said };
       const dot = shape(arm, "g", { ...attributes, "data-run": run.id, transform: `translate(${x},${y})` });
-      shape(dot, "circle", { class: "reach", r: 11 });
       shape(dot, "circle", { class: "ring", r: RADIUS + 4 });
       shape(dot, "circle", { class: run.degenerate ? "degenerate" : "run", r: RADIUS });
     }
+  }
+
+  // Where a dot is in its drawing.
+  function centre(dot) {
+    const { e, f } = dot.transform.baseVal.consolidate().matrix;
+    return [e, f];
+  }
+
+  // The dot nearest to a pointer, if one is within reach.
+  function nearest(event) {
+    const box = event.currentTarget.getBoundingClientRect();
+    const away = (dot) => Math.hypot(centre(dot)[0] - event.clientX + box.left, centre(dot)[1] - event.clientY + box.top);
+    const all = [...event.currentTarget.querySelectorAll(".dot")].map((dot) => [away(dot), dot]);
+    const [distance, dot] = all.reduce((a, b) => (b[0] < a[0] ? b : a), [Infinity, null]);
+    return distance < 16 ? dot : null;
   }
 
   // Rows of {label, color, curves: [{id, points: [[x, y], ...]}], base}; one panel an arm, all with the same scores; each to
@@ -143,7 +158,8 @@ const fewftDraw = (() => {
     const bases = rows.map((row) => row.base).filter((base) => base !== null);
     const axis = ticks([...points.map((point) => point[1]), ...bases], 3);
     const height = Math.ceil(rows.length / columns) * (panel.height + 46);
-    const svg = shape(holder, "svg", { width, height: height + 20, role: "img", "aria-label": said });
+    const size = { width, height: height + 20, viewBox: `0 0 ${width} ${height + 20}` };
+    const svg = shape(holder, "svg", { ...size, role: "img", "aria-label": said });
     shape(svg, "text", { class: "title", x: 2, y: 12 }, title);
     rows.forEach((row, i) => {
       const place = { left: left + (i % columns) * (panel.width + gap), top: 44 + Math.floor(i / columns) * (panel.height + 46) };
@@ -183,5 +199,5 @@ const fewftDraw = (() => {
     return d;
   }
 
-  return { element, number, dots, curves };
+  return { element, number, dots, centre, nearest, curves };
 })();

@@ -1,7 +1,7 @@
 // The explorer page: what a reader chose, kept in the address as #study=...&task=..., and what is shown for it.
 "use strict";
 (() => {
-  const { element, number, dots, curves } = fewftDraw;
+  const { element, number, dots, centre, nearest, curves } = fewftDraw;
   const part = (name) => document.getElementById(`fewft-explorer-${name}`);
   const data = JSON.parse(part("data").textContent);
   const CURVES = { val: "Validation score over training", loss: "Training loss" };
@@ -185,16 +185,16 @@
     const arms = [...part("dots").querySelectorAll(".arm")].map((arm) => [...arm.querySelectorAll(".dot")]).filter((arm) => arm.length);
     const from = arms.findIndex((arm) => arm.includes(dot));
     const arm = arms[Math.min(Math.max(from + down, 0), arms.length - 1)];
-    const x = (one) => one.transform.baseVal.consolidate().matrix.e;
-    const nearest = arm.reduce((a, b) => (Math.abs(x(b) - x(dot)) < Math.abs(x(a) - x(dot)) ? b : a));
-    const place = down ? arm.indexOf(nearest) : arm.indexOf(dot) + along;
+    const away = (one) => Math.abs(centre(one)[0] - centre(dot)[0]);
+    const beside = arm.reduce((a, b) => (away(b) < away(a) ? b : a));
+    const place = down ? arm.indexOf(beside) : arm.indexOf(dot) + along;
     arm[Math.min(Math.max(place, 0), arm.length - 1)].focus();
   }
 
   // --- start ------------------------------------------------------------------------------------------------------
-  const runAt = (event) => event.target.closest?.(".dot")?.dataset.run ?? "";
-  part("dots").addEventListener("focusin", (event) => runAt(event) && choose(runAt(event)));
-  part("dots").addEventListener("pointerover", (event) => show(runAt(event) || state.run));
+  part("dots").addEventListener("focusin", (event) => choose(event.target.closest(".dot").dataset.run));
+  part("dots").addEventListener("click", (event) => nearest(event)?.focus());
+  part("dots").addEventListener("pointermove", (event) => show(nearest(event)?.dataset.run ?? state.run));
   part("dots").addEventListener("pointerleave", () => show(state.run));
   part("dots").addEventListener("keydown", move);
   part("study").addEventListener("change", () => {
@@ -208,12 +208,15 @@
     });
   window.addEventListener("hashchange", () => readAddress() && render());
   let width = 0;
-  new ResizeObserver(() => {
+  function refit() {
     if (part("app").clientWidth === width) return;
     width = part("app").clientWidth;
+    const held = part("dots").contains(document.activeElement);
     draw();
     choose(state.run);
-  }).observe(part("app"));
+    if (held) part("dots").querySelector('[tabindex="0"]')?.focus();
+  }
+  new ResizeObserver(() => requestAnimationFrame(refit)).observe(part("app"));
   readAddress();
   part("app").hidden = false;
   width = part("app").clientWidth;
