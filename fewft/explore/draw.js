@@ -53,10 +53,10 @@ const fewftDraw = (() => {
     const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
     const found = [];
     for (let at = Math.ceil(low / step) * step; at <= high; at += step) found.push(Math.round(at * 1e6) / 1e6);
-    return { low, high, found };
+    const digits = Math.max(0, 3 - Math.floor(Math.log10(step) + 1e-9));
+    const texts = found.map((at) => (at / 1000).toFixed(digits).replace("-", "−"));
+    return { low, high, found, texts };
   }
-
-  const tickText = (at) => String(Math.round(at * 1000) / 1e6).replace("-", "−");
 
   // Lanes above and below the middle, so that no dot hides another one; [[run, x, lane], ...] by score.
   function lanes(runs, x) {
@@ -85,10 +85,10 @@ const fewftDraw = (() => {
     svg.setAttribute("height", bottom + 44);
     svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 44}`);
     const back = shape(svg, "g", { "aria-hidden": "true" });
-    for (const at of axis.found) {
+    axis.found.forEach((at, i) => {
       shape(back, "line", { class: "grid", x1: x(at), x2: x(at), y1: 4, y2: bottom });
-      shape(back, "text", { class: "tick", x: x(at), y: bottom + 17, "text-anchor": "middle" }, tickText(at));
-    }
+      shape(back, "text", { class: "tick", x: x(at), y: bottom + 17, "text-anchor": "middle" }, axis.texts[i]);
+    });
     shape(back, "text", { class: "title", x: left + (width - left - right) / 2, y: bottom + 37, "text-anchor": "middle" }, title);
     let top = 6;
     rows.forEach((row, i) => {
@@ -175,10 +175,10 @@ const fewftDraw = (() => {
     const arm = shape(svg, "g", { class: "arm" });
     arm.style.setProperty("--c", row.color);
     label(arm, { class: "arm-name", x: at.left, y: at.top - 7 }, row.label, at.width);
-    for (const value of axis.found) {
+    axis.found.forEach((value, i) => {
       shape(arm, "line", { class: "grid", x1: at.left, x2: at.left + at.width, y1: y(value), y2: y(value) });
-      if (at.first) shape(arm, "text", { class: "tick", x: at.left - 6, y: y(value) + 4, "text-anchor": "end" }, tickText(value));
-    }
+      if (at.first) shape(arm, "text", { class: "tick", x: at.left - 6, y: y(value) + 4, "text-anchor": "end" }, axis.texts[i]);
+    });
     shape(arm, "text", { class: "tick", x: at.left, y: at.top + at.height + 15 }, "0");
     const end = { class: "tick", x: at.left + at.width, y: at.top + at.height + 15, "text-anchor": "end" };
     shape(arm, "text", end, `${last} steps`);

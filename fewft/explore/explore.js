@@ -105,7 +105,7 @@
   }
 
   function table(group) {
-    const names = ["Arm", "n", "Mean", "sd", "Degenerate", "Against Standard"];
+    const names = ["Arm", "n", "Mean", "sd", "Degen\u00aderate", "Against Standard"];
     const head = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
     const body = rows.map((row) => {
       const lost = row.all.length - row.n;
