@@ -88,7 +88,7 @@ for module in sys.argv[2].split(","):
     [
         (
             "torch,transformers,datasets",
-            "fewft.cli,fewft.experiments,fewft.tables,fewft.plots,fewft.book,fewft.verify,fewft.yours",
+            "fewft.cli,fewft.experiments,fewft.tables,fewft.plots,fewft.book,fewft.verify,fewft.yours,fewft.explore",
         ),
         (
             "datasets,papermill,nbformat,myst_nb,matplotlib,IPython",

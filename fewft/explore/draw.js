@@ -3,7 +3,7 @@
 "use strict";
 const fewftDraw = (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const ROW = 46, STEP = 9, RADIUS = 4.5, LETTER = 6.9, SMALL_LETTER = 6.3; // pixels
+  const ROW = 46, STEP = 9, RADIUS = 4.5; // pixels
 
   function element(tag, attributes = {}, ...inside) {
     const made = document.createElement(tag);
@@ -23,15 +23,24 @@ const fewftDraw = (() => {
   const number = (thousandths) =>
     thousandths === null || thousandths === undefined ? "–" : (thousandths / 1000).toFixed(3).replace("-", "−");
 
-  const fitted = (text, width, letter) => {
-    const most = Math.max(4, Math.floor(width / letter));
-    return text.length > most ? text.slice(0, most - 1) + "…" : text;
-  };
-
-  function label(parent, attributes, text, width, letter) {
-    const made = shape(parent, "text", attributes, fitted(text, width, letter));
+  // A text of at most `room` pixels; of a longer one the beginning, with the whole as its title.
+  function label(parent, attributes, text, room) {
+    const made = shape(parent, "text", attributes, text);
+    for (let most = text.length - 1; most > 3 && made.getComputedTextLength() > room; most--)
+      made.textContent = `${text.slice(0, most)}…`;
     if (made.textContent !== text) shape(made, "title", {}, text);
     return made;
+  }
+
+  // The room that the longest label needs, up to `most` pixels.
+  function widest(svg, rows, most) {
+    const tried = shape(svg, "text", { class: "arm-name" });
+    const lengths = rows.map((row) => {
+      tried.textContent = row.label.slice(0, 100);
+      return tried.getComputedTextLength();
+    });
+    tried.remove();
+    return Math.min(most, Math.max(80, ...lengths) + 20);
   }
 
   // Round numbers over a range of values, about `count` of them, and the range with some room.
@@ -44,10 +53,10 @@ const fewftDraw = (() => {
     const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
     const found = [];
     for (let at = Math.ceil(low / step) * step; at <= high; at += step) found.push(Math.round(at * 1e6) / 1e6);
-    return { low, high, found };
+    const digits = Math.max(0, 3 - Math.floor(Math.log10(step) + 1e-9));
+    const texts = found.map((at) => (at / 1000).toFixed(digits).replace("-", "−"));
+    return { low, high, found, texts };
   }
-
-  const tickText = (at) => String(Math.round(at * 1000) / 1e6).replace("-", "−");
 
   // Lanes above and below the middle, so that no dot hides another one; [[run, x, lane], ...] by score.
   function lanes(runs, x) {
@@ -62,8 +71,9 @@ const fewftDraw = (() => {
   }
 
   // Rows of {label, color, runs: [{id, score, degenerate, said}], mean, sd, base}; title of the axis; width in pixels.
-  function dots(holder, rows, title, width, name) {
-    const narrow = width < 560, left = narrow ? 12 : 210, right = 16;
+  function dots(holder, rows, title, width, about) {
+    const svg = shape(holder, "svg", { width, role: "listbox", ...about });
+    const narrow = width < 560, left = narrow ? 12 : widest(svg, rows, 0.4 * width), right = 16;
     const scores = rows.flatMap((row) => row.runs.map((run) => run.score));
     const ends = rows.flatMap((row) => (row.sd === null ? [row.base] : [row.mean - row.sd, row.mean + row.sd, row.base]));
     const axis = ticks([...scores, ...ends.filter((end) => end !== null)], narrow ? 4 : 7);
@@ -72,12 +82,13 @@ const fewftDraw = (() => {
     const spread = placed.map((row) => Math.max(0, ...row.map((dot) => Math.abs(dot[2]))));
     const heights = spread.map((lane) => ROW + (narrow ? 16 : 0) + 2 * STEP * Math.max(0, lane - 0.5));
     const bottom = heights.reduce((a, b) => a + b, 6);
-    const svg = shape(holder, "svg", { width, height: bottom + 44, role: "listbox", "aria-label": name });
+    svg.setAttribute("height", bottom + 44);
+    svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 44}`);
     const back = shape(svg, "g", { "aria-hidden": "true" });
-    for (const at of axis.found) {
+    axis.found.forEach((at, i) => {
       shape(back, "line", { class: "grid", x1: x(at), x2: x(at), y1: 4, y2: bottom });
-      shape(back, "text", { class: "tick", x: x(at), y: bottom + 17, "text-anchor": "middle" }, tickText(at));
-    }
+      shape(back, "text", { class: "tick", x: x(at), y: bottom + 17, "text-anchor": "middle" }, axis.texts[i]);
+    });
     shape(back, "text", { class: "title", x: left + (width - left - right) / 2, y: bottom + 37, "text-anchor": "middle" }, title);
     let top = 6;
     rows.forEach((row, i) => {
@@ -90,17 +101,21 @@ const fewftDraw = (() => {
   function dotRow(svg, back, row, placed, at) {
     const middle = at.top + (at.height + (at.narrow ? 16 : 0)) / 2 - 5, low = at.top + at.height - 9;
     if (at.top > 6) shape(back, "line", { class: "rule", x1: 0, x2: at.width, y1: at.top, y2: at.top });
-    const words = at.narrow ? { x: 2, y: at.top + 16 } : { x: 2, y: middle + 8 };
-    const room = (at.narrow ? at.width : at.left - 12) - 44;
-    const shown = label(back, { class: "arm-name", ...words }, row.label, room, LETTER);
-    shape(shown, "tspan", { class: "count", dx: 7 }, `n = ${row.runs.length}`);
+    const n = `n = ${row.runs.length}`;
+    if (at.narrow) {
+      const shown = label(back, { class: "arm-name", x: 2, y: at.top + 16 }, row.label, at.width - 70);
+      shape(shown, "tspan", { class: "count", dx: 7 }, n);
+    } else {
+      label(back, { class: "arm-name", x: 2, y: middle + 4 }, row.label, at.left - 16);
+      shape(back, "text", { class: "count", x: 2, y: middle + 20 }, n);
+    }
     if (row.base !== null) {
       const from = at.top + (at.narrow ? 20 : 2);
       shape(back, "line", { class: "base", x1: at.x(row.base), x2: at.x(row.base), y1: from, y2: at.top + at.height - 1 });
     }
     const arm = shape(svg, "g", { class: "arm", role: "group", "aria-label": row.label });
     arm.style.setProperty("--c", row.color);
-    if (row.mean !== null) {
+    if (row.runs.length > 1) {
       const bar = shape(arm, "g", { class: "mean", "aria-hidden": "true" });
       if (row.sd !== null) {
         const ends = { x1: at.x(row.mean - row.sd), x2: at.x(row.mean + row.sd) };
@@ -112,44 +127,61 @@ const fewftDraw = (() => {
       const y = middle + lane * STEP;
       const attributes = { class: "dot", role: "option", tabindex: -1, "aria-selected": "false", "aria-label": run.said };
       const dot = shape(arm, "g", { ...attributes, "data-run": run.id, transform: `translate(${x},${y})` });
-      shape(dot, "circle", { class: "reach", r: 11 });
       shape(dot, "circle", { class: "ring", r: RADIUS + 4 });
       shape(dot, "circle", { class: run.degenerate ? "degenerate" : "run", r: RADIUS });
     }
   }
 
-  // Rows of {label, color, curves: [{id, points: [[x, y], ...]}], base}; one panel an arm, all with the same axes.
+  // Where a dot is in its drawing.
+  function centre(dot) {
+    const { e, f } = dot.transform.baseVal.consolidate().matrix;
+    return [e, f];
+  }
+
+  // The dot nearest to a pointer, if one is within reach.
+  function nearest(event) {
+    const box = event.currentTarget.getBoundingClientRect();
+    const away = (dot) => Math.hypot(centre(dot)[0] - event.clientX + box.left, centre(dot)[1] - event.clientY + box.top);
+    const all = [...event.currentTarget.querySelectorAll(".dot")].map((dot) => [away(dot), dot]);
+    const [distance, dot] = all.reduce((a, b) => (b[0] < a[0] ? b : a), [Infinity, null]);
+    return distance < 16 ? dot : null;
+  }
+
+  // Rows of {label, color, curves: [{id, points: [[x, y], ...]}], base}; one panel an arm, all with the same scores; each to
+  // its own last step.
   function curves(holder, rows, title, width, said) {
-    const columns = Math.max(1, Math.min(rows.length, Math.floor(width / 165))), gap = 14, left = 42;
+    const most = width < 560 ? 2 : Math.floor(width / 225);
+    const columns = Math.min(rows.length, most), gap = 14, left = 42;
     const panel = { width: (Math.min(width, columns * 330) - left - gap * (columns - 1) - 4) / columns, height: 96 };
     const points = rows.flatMap((row) => row.curves.flatMap((curve) => curve.points)).filter((point) => point[1] !== null);
     if (!points.length) return null;
     const bases = rows.map((row) => row.base).filter((base) => base !== null);
     const axis = ticks([...points.map((point) => point[1]), ...bases], 3);
-    const last = Math.max(...points.map((point) => point[0]));
     const height = Math.ceil(rows.length / columns) * (panel.height + 46);
-    const svg = shape(holder, "svg", { width, height: height + 20, role: "img", "aria-label": said });
+    const size = { width, height: height + 20, viewBox: `0 0 ${width} ${height + 20}` };
+    const svg = shape(holder, "svg", { ...size, role: "img", "aria-label": said });
     shape(svg, "text", { class: "title", x: 2, y: 12 }, title);
     rows.forEach((row, i) => {
       const place = { left: left + (i % columns) * (panel.width + gap), top: 44 + Math.floor(i / columns) * (panel.height + 46) };
-      curvePanel(svg, row, axis, last, { ...panel, ...place, first: i % columns === 0 });
+      curvePanel(svg, row, axis, { ...panel, ...place, first: i % columns === 0 });
     });
     return svg;
   }
 
-  function curvePanel(svg, row, axis, last, at) {
+  function curvePanel(svg, row, axis, at) {
+    const last = Math.max(1, ...row.curves.flatMap((curve) => curve.points.map((point) => point[0])));
     const x = (value) => at.left + (value / last) * at.width;
     const y = (value) => at.top + at.height - ((value - axis.low) / (axis.high - axis.low)) * at.height;
     const arm = shape(svg, "g", { class: "arm" });
     arm.style.setProperty("--c", row.color);
-    label(arm, { class: "arm-name", x: at.left, y: at.top - 7 }, row.label, at.width, SMALL_LETTER);
-    for (const value of axis.found) {
+    label(arm, { class: "arm-name", x: at.left, y: at.top - 7 }, row.label, at.width);
+    axis.found.forEach((value, i) => {
       shape(arm, "line", { class: "grid", x1: at.left, x2: at.left + at.width, y1: y(value), y2: y(value) });
-      if (at.first) shape(arm, "text", { class: "tick", x: at.left - 6, y: y(value) + 4, "text-anchor": "end" }, tickText(value));
-    }
+      if (at.first) shape(arm, "text", { class: "tick", x: at.left - 6, y: y(value) + 4, "text-anchor": "end" }, axis.texts[i]);
+    });
     shape(arm, "text", { class: "tick", x: at.left, y: at.top + at.height + 15 }, "0");
     const end = { class: "tick", x: at.left + at.width, y: at.top + at.height + 15, "text-anchor": "end" };
-    shape(arm, "text", end, at.width > 150 ? `${last} steps` : String(last));
+    shape(arm, "text", end, `${last} steps`);
     if (row.base !== null) shape(arm, "line", { class: "base", x1: at.left, x2: at.left + at.width, y1: y(row.base), y2: y(row.base) });
     for (const curve of row.curves) {
       const d = pathOf(curve.points, x, y);
@@ -167,5 +199,5 @@ const fewftDraw = (() => {
     return d;
   }
 
-  return { element, number, dots, curves };
+  return { element, number, dots, centre, nearest, curves };
 })();

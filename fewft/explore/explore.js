@@ -1,7 +1,7 @@
 // The explorer page: what a reader chose, kept in the address as #study=...&task=..., and what is shown for it.
 "use strict";
 (() => {
-  const { element, number, dots, curves } = fewftDraw;
+  const { element, number, dots, centre, nearest, curves } = fewftDraw;
   const part = (name) => document.getElementById(`fewft-explorer-${name}`);
   const data = JSON.parse(part("data").textContent);
   const CURVES = { val: "Validation score over training", loss: "Training loss" };
@@ -9,6 +9,7 @@
   const METRIC = Object.fromEntries(data.metrics.map((key, place) => [key, place]));
   const state = { study: "", model: "", task: "", by: "", metric: "", curve: "", run: "" };
   let rows = []; // of the arms shown
+  let writing = 0; // the timer of a change of the address
 
   // --- the choice -------------------------------------------------------------------------------------------------
   const known = (list, value) => (list.includes(value) ? value : list[0]);
@@ -38,7 +39,8 @@
     const said = Object.entries(state).filter(([, value]) => value !== "");
     const hash = `#${new URLSearchParams(said)}`;
     part("link").setAttribute("href", hash);
-    if (location.hash !== hash) history.replaceState(null, "", hash);
+    clearTimeout(writing); // browsers refuse many changes in a short time
+    writing = setTimeout(() => location.hash !== hash && history.replaceState(null, "", hash), 150);
   }
 
   function fill(name, options, chosen) {
@@ -90,7 +92,7 @@
   function say(group) {
     const runs = rows.reduce((sum, row) => sum + row.all.length, 0);
     const few = rows.filter((row) => row.n < data.enough).length;
-    const short = few ? ` ${few} of them ${few > 1 ? "have" : "has"} fewer than ${data.enough} runs, too few to compare.` : "";
+    const short = few ? ` ${few} arm${few > 1 ? "s have" : " has"} fewer than ${data.enough} runs, too few to compare.` : "";
     const arms = `${rows.length} arm${rows.length > 1 ? "s" : ""}, ${runs} run${runs > 1 ? "s" : ""}.`;
     part("said").textContent = `${group.label}: ${group.names[METRIC[state.metric]]}. ${arms}${short}`;
   }
@@ -103,7 +105,7 @@
   }
 
   function table(group) {
-    const names = ["Arm", "n", "Mean", "sd", "Degenerate", "Against Standard"];
+    const names = ["Arm", "n", "Mean", "sd", "Degen\u00aderate", "Against Standard"];
     const head = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
     const body = rows.map((row) => {
       const lost = row.all.length - row.n;
@@ -133,8 +135,9 @@
     const metric = group.names[METRIC[state.metric]];
     part("dots").replaceChildren();
     part("curves").replaceChildren();
+    const about = { "aria-label": `Runs of ${group.label} by arm: ${metric}`, "aria-describedby": part("help").id };
     if (!rows.some((row) => row.runs.length)) part("dots").append("No run here has this score.");
-    else dots(part("dots"), rows, metric, width, `Runs of ${group.label} by arm: ${metric}`);
+    else dots(part("dots"), rows, metric, width, about);
     if (NO_CURVES) return part("curves").append("There are too many runs for a page to hold their curves.");
     const title = state.curve === "loss" ? "Training loss, means of consecutive steps, by arm" : "Validation score over training steps, by arm";
     const said = `${title}, a line for each run of ${group.label}; its runs' scores are in the table above.`;
@@ -145,18 +148,21 @@
   function choose(id) {
     state.run = id;
     const all = [...part("dots").querySelectorAll(".dot")];
-    const chosen = all.find((dot) => dot.dataset.run === id);
-    for (const dot of all) {
-      dot.setAttribute("aria-selected", String(dot === chosen));
-      dot.setAttribute("tabindex", dot === (chosen ?? all[0]) ? "0" : "-1");
-    }
+    const first = all.find((dot) => dot.dataset.run === id) ?? all[0];
+    for (const dot of all) dot.setAttribute("tabindex", dot === first ? "0" : "-1");
+    show(id);
+    writeAddress();
+  }
+
+  // Marks a run and tells about it; with a pointer only over it, the choice stays as it is.
+  function show(id) {
+    for (const dot of part("dots").querySelectorAll(".dot")) dot.setAttribute("aria-selected", String(dot.dataset.run === id));
     part("curves").classList.toggle("one", id !== "");
     for (const curve of part("curves").querySelectorAll(".curve")) {
       curve.classList.toggle("chosen", curve.dataset.run === id);
       if (curve.dataset.run === id) curve.parentNode.append(curve); // above the others
     }
     part("run").textContent = id ? describe(id) : "No run is chosen.";
-    writeAddress();
   }
 
   function describe(id) {
@@ -179,17 +185,17 @@
     const arms = [...part("dots").querySelectorAll(".arm")].map((arm) => [...arm.querySelectorAll(".dot")]).filter((arm) => arm.length);
     const from = arms.findIndex((arm) => arm.includes(dot));
     const arm = arms[Math.min(Math.max(from + down, 0), arms.length - 1)];
-    const x = (one) => one.transform.baseVal.consolidate().matrix.e;
-    const nearest = arm.reduce((a, b) => (Math.abs(x(b) - x(dot)) < Math.abs(x(a) - x(dot)) ? b : a));
-    const place = down ? arm.indexOf(nearest) : arm.indexOf(dot) + along;
+    const away = (one) => Math.abs(centre(one)[0] - centre(dot)[0]);
+    const beside = arm.reduce((a, b) => (away(b) < away(a) ? b : a));
+    const place = down ? arm.indexOf(beside) : arm.indexOf(dot) + along;
     arm[Math.min(Math.max(place, 0), arm.length - 1)].focus();
   }
 
   // --- start ------------------------------------------------------------------------------------------------------
-  const chosenDot = (event) => event.target.closest?.(".dot") && choose(event.target.closest(".dot").dataset.run);
-  part("dots").addEventListener("focusin", chosenDot);
-  part("dots").addEventListener("pointerover", chosenDot);
-  part("dots").addEventListener("click", chosenDot);
+  part("dots").addEventListener("focusin", (event) => choose(event.target.closest(".dot").dataset.run));
+  part("dots").addEventListener("click", (event) => nearest(event)?.focus());
+  part("dots").addEventListener("pointermove", (event) => show(nearest(event)?.dataset.run ?? state.run));
+  part("dots").addEventListener("pointerleave", () => show(state.run));
   part("dots").addEventListener("keydown", move);
   part("study").addEventListener("change", () => {
     [state.study, state.model] = JSON.parse(part("study").value);
@@ -202,12 +208,15 @@
     });
   window.addEventListener("hashchange", () => readAddress() && render());
   let width = 0;
-  new ResizeObserver(() => {
+  function refit() {
     if (part("app").clientWidth === width) return;
     width = part("app").clientWidth;
+    const held = part("dots").contains(document.activeElement);
     draw();
     choose(state.run);
-  }).observe(part("app"));
+    if (held) part("dots").querySelector('[tabindex="0"]')?.focus();
+  }
+  new ResizeObserver(() => requestAnimationFrame(refit)).observe(part("app"));
   readAddress();
   part("app").hidden = false;
   width = part("app").clientWidth;

@@ -23,7 +23,10 @@ KEY = (
     '<span class="sample mean" aria-hidden="true"></span> mean ± standard deviation',
     '<span class="sample base" aria-hidden="true"></span> majority baseline',
 )
-HELP = "Point at a dot, or go to the dots with Tab: left and right arrows move among an arm's runs, up and down among arms."
+HELP = (
+    "Point at a dot, or go to the dots with Tab: left and right arrows move among an arm's runs, up and down among arms, "
+    "Escape chooses none."
+)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ CROSSED = "crossed seeds"  # a setting of ours: whether a run's two seeds differ
 FIRST = ("learning_rate", "correct_bias", "intermediate_task", *METHOD_NAMES, "reinit_layers", "max_steps")
 NO_SETTINGS = ("task", "model", "init_seed", "data_seed", "num_distances", *FIRST)
 FIELDS = (*FIRST, *(name for name in RunConfig.names() if name not in NO_SETTINGS), CROSSED)
-RECIPES = {  # what an arm changes, its rate aside: the recipe whose colour it has
+RECIPES = {  # what an arm changes, its rate and seeds aside: the recipe whose colour it has
     frozenset(): STANDARD,
     frozenset({"correct_bias"}): ARMS[False],
     frozenset({"intermediate_task"}): INTERMEDIATE,
@@ -92,7 +92,7 @@ def changes_of(setting: Setting, base: Setting) -> Setting:
 
 def color_of(changes: Mapping[str, Any]) -> str:
     """An arm's colour as CSS, that of its recipe in all figures; grey where it is none of the paper's recipes."""
-    recipe = RECIPES.get(frozenset(changes) - {"learning_rate"}, "other")
+    recipe = RECIPES.get(frozenset(changes) - {"learning_rate", CROSSED}, "other")
     return f"var(--fewft-{re.sub('[^a-z]+', '-', recipe.lower()).strip('-')}, {COLORS.get(recipe, GREY)})"
 
 
@@ -142,7 +142,8 @@ def rows_of(view: View, settings: Sequence[Setting], base: Setting) -> list[int]
     def place(i: int) -> list[Any]:
         own = settings[i]
         first = [not own[name] if isinstance(own[name], bool) else own[name] for name in view.said]
-        return first + [(name in changes[i], own[name]) for name in reversed(FIELDS)]
+        rest = [name for name in reversed(FIELDS) if name != view.varied]
+        return first + [(name in changes[i], own[name]) for name in (*rest, *filter(None, [view.varied]))]
 
     return sorted(kept, key=place)
 
