@@ -15,7 +15,8 @@ from fewft.claims.sections import SECTION_4, SECTION_5, SECTION_6, SECTION_7
 from fewft.config import UsageError, shown
 from fewft.files import read_text
 from fewft.results import ResultStore, replace_file
-from fewft.tables.words import ALPHA, NOT_RUN
+from fewft.stats import ALPHA
+from fewft.tables.words import NOT_RUN
 
 CLAIMS: tuple[Claim, ...] = (*SECTION_4, *SECTION_5, *SECTION_6, *SECTION_7, *APPENDICES)
 HOLDS, FAILS, FEW = "holds", "does not hold", "too few runs to tell"
