@@ -20,7 +20,7 @@ import torch
 
 from fewft.config import RunConfig
 from fewft.results import ResultStore
-from fewft.sweep import label, shard, sweep
+from fewft.schedule import label, shard, sweep
 from fewft.train import fine_tune
 from fewft.verify import gaps
 
