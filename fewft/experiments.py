@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fewft import studies
-from fewft.config import RunConfig, UsageError, check_choice, shown
+from fewft.config import RunConfig, UsageError, check_choice, names_in, shown
 from fewft.designs import EXPERIMENTS, Choice, Request, tasks_of
 from fewft.results import ResultStore
 from fewft.studies import MOST_SEEDS, Study
@@ -91,7 +91,7 @@ def plan(
     check_choice("experiment", name, EXPERIMENTS)
     if not 0 <= seeds <= MOST_SEEDS:
         raise UsageError(f"seeds: {shown(seeds)}; accepted: 0 (as the study says) or more, to {MOST_SEEDS:,}")
-    named = tuple(dict.fromkeys(t.strip() for t in tasks.split(",") if t.strip()))
+    named = names_in(tasks)
     for task in named:
         check_choice("tasks", task, (*study.all_tasks, *filter(None, [study.large_task])))
     own = tasks_of(study, name)
