@@ -12,7 +12,7 @@ from fewft.config import RunConfig, UsageError
 from fewft.designs import EXPERIMENTS
 from fewft.results import ResultStore
 from fewft.tally import COUNTS, lines_of
-from fewft.yours import options as yours_options
+from fewft.yours import command as yours
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -227,5 +227,5 @@ def _wanted(
 
 COMMANDS = {
     "plan": _plan, "run": _run, "status": _status, "claims": _claims, "verify": _verify, "merge": _merge,
-    "data": _data, "yours": yours_options.run, "build": _build, "pdf": _pdf, "bench": _bench,
+    "data": _data, "yours": yours.run, "build": _build, "pdf": _pdf, "bench": _bench,
 }  # fmt: skip

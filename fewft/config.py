@@ -57,6 +57,11 @@ def check_choice(argument: str, value: object, accepted: Iterable[str]) -> None:
         raise UsageError(f"{argument}: {shown(value)} is not known{hint}; accepted: {', '.join(names)}")
 
 
+def names_in(text: str) -> list[str]:
+    """The names in a text that separates them by commas, each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 def _setting(default: Any, about: str, source: str) -> Any:
     """A field with its default, its meaning with unit, and where the paper states it."""
     return dataclasses.field(default=default, metadata={"about": about, "source": source})

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fewft import studies
-from fewft.config import RunConfig, UsageError, check_choice, shown
+from fewft.config import RunConfig, UsageError, check_choice, names_in, shown
 from fewft.designs import EXPERIMENTS, Choice, Request, tasks_of
 from fewft.results import ResultStore
 from fewft.studies import MOST_SEEDS, Study
@@ -42,27 +42,35 @@ class Plan:
         return sum(max(map(len, candidates)) for candidates in self.pending(known))
 
 
+class Stored:
+    """Runs that were asked for, and the stored ones among them."""
+
+    configs: list[RunConfig]
+    frame: pd.DataFrame  # one row a stored run; those that failed are left out
+    pending: int  # runs that a search must choose first
+
+    @property
+    def count(self) -> str:
+        """How many runs there are: "n of N runs"."""
+        return f"{len(self.frame)} of {len(self.configs) + self.pending} runs"
+
+
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Stored):
     """The runs that an experiment asks for, and the stored ones among them."""
 
     study: Study
     tasks: tuple[str, ...]
     seeds: int  # asked for, per cell of the experiment
     configs: list[RunConfig]
-    frame: pd.DataFrame  # one row a stored run; those that failed are left out
+    frame: pd.DataFrame
     ask: Request  # what the runs follow from, with the validation scores that decide searches
-    pending: int = 0  # runs that a search must choose first
+    pending: int = 0
 
     @property
     def epochs(self) -> float:
         """Passes over the training set of a run that is not given a number of steps: three in the paper."""
         return self.study.run(self.study.tasks[0], "debiased", 0).num_train_epochs
-
-    @property
-    def count(self) -> str:
-        """How many runs there are: "n of N runs"."""
-        return f"{len(self.frame)} of {len(self.configs) + self.pending} runs"
 
 
 def plan(
@@ -83,7 +91,7 @@ def plan(
     check_choice("experiment", name, EXPERIMENTS)
     if not 0 <= seeds <= MOST_SEEDS:
         raise UsageError(f"seeds: {shown(seeds)}; accepted: 0 (as the study says) or more, to {MOST_SEEDS:,}")
-    named = tuple(dict.fromkeys(t.strip() for t in tasks.split(",") if t.strip()))
+    named = names_in(tasks)
     for task in named:
         check_choice("tasks", task, (*study.all_tasks, *filter(None, [study.large_task])))
     own = tasks_of(study, name)

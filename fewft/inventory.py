@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from fewft import studies, tasks
-from fewft.config import UsageError, check_choice
+from fewft.config import UsageError, check_choice, names_in
 from fewft.glue import HUB_ROWS
 from fewft.metrics import majority_baseline
 from fewft.results import replace_file
@@ -26,7 +26,7 @@ def record(names: str = "", *, results: str = "results") -> pd.DataFrame:
 
     Paper: Appendix A, Table 3.
     """
-    chosen = [n.strip() for n in names.split(",") if n.strip()] or tasks.names()
+    chosen = names_in(names) or tasks.names()
     path = studies.root() / results / "datasets.csv"
     table = pd.DataFrame([describe(name) for name in chosen])
     kept = _read(path)

@@ -2,7 +2,8 @@
 
 import argparse
 
-from fewft.yours import options as yours_options
+from fewft.yours.runs import MODEL, RATE
+from fewft.yours.runs import SEEDS as OWN_SEEDS
 
 Row = tuple[str, str | int | float, str]
 STUDY: Row = ("study", "", "a name in studies/, or a TOML file")
@@ -53,7 +54,24 @@ COMMANDS: dict[str, tuple[str, tuple[Row, ...]]] = {
         (("first", "", "a study's Parquet file, made if there is none"),),
     ),
     "data": ("Store the counts and majority baselines of the data sets (Table 3).", (RESULTS, TASKS)),
-    "yours": ("Compare the paper's recipes on a file of your own.", ()),
+    "yours": (
+        "Compare the paper's recipes on a file of your own.",
+        (
+            ("train", "", "a .csv, .tsv or .jsonl file with a header"),
+            ("--validation", "", "a file like it (default: a fifth of the training file)"),
+            ("--test", "", "a file like it (default: a fifth of the training file)"),
+            ("--label", "label", "its label column (default: label)"),
+            ("--name", "", "of the task and its results (default: the training file's)"),
+            ("--model", MODEL, f"hub id, folder or bundled:NAME (default: {MODEL})"),
+            ("--metric", "", "accuracy, f1, matthews or spearman (default: accuracy, for a scale of numbers spearman)"),
+            ("--learning-rate", 0.0, f"of all runs (default: {RATE:g}, for another model the paper's 2e-5)"),
+            ("--seeds", 0, f"runs a setting (default: {OWN_SEEDS})"),
+            ("--reinit-layers", "", "L's of Re-init, comma separated (default: 1,2,3)"),
+            ("--max-steps", "", "steps of Longer, comma separated (default: 200,400)"),
+            RESULTS, *MACHINE,
+            ("--out", "", "folder of the model (default: <results>/<name>/model)"),
+        ),
+    ),
     "build": (
         "Execute the notebooks and build the book.",
         (
@@ -99,5 +117,10 @@ def parser(description: str) -> argparse.ArgumentParser:
         help="a parameter for every notebook that has it",
     )  # fmt: skip
     subs["bench"].add_argument("--no-runs", dest="runs", action="store_false", help="steps only")
-    yours_options.add_options(subs["yours"])
+    own = subs["yours"]
+    own.add_argument("--text", action="append", help="a text column, or two with --text twice (default: text)")
+    own.add_argument(
+        "--set", dest="settings", action="append", nargs=2, metavar=("NAME", "VALUE"), default=[],
+        help="another setting of every run, such as num_hidden_layers 2",
+    )  # fmt: skip
     return parser

@@ -8,12 +8,13 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
 from fewft.book import Shown
 from fewft.config import CORE_VERSION, RunConfig, UsageError, shown
+from fewft.experiments import Stored
 from fewft.files import read_text
 from fewft.markup import code, escape, guard_formula, unguard_formula
 from fewft.tables import NOT_RUN, where_words
@@ -143,14 +144,6 @@ def outdated(drawn: pd.DataFrame) -> str:
     if not said:
         return ""
     return f"*Made with older training code: {', '.join(said)} of {old.sum()} runs; today's is version {CORE_VERSION}.*"
-
-
-class Stored(Protocol):
-    """What was asked for, and what of it is stored: an Experiment, or a Comparison of one's own data."""
-
-    configs: list[RunConfig]
-    frame: pd.DataFrame
-    pending: int
 
 
 def run_words(*experiments: Stored) -> dict[str, str]:

@@ -16,6 +16,8 @@ from scipy import stats
 
 from fewft.config import UsageError
 
+ALPHA = 0.05  # level of every test, Table 1
+TEST_RUNS = 5  # runs an arm below which a test's verdict is "too few runs"
 SEED_COUNTS = tuple(round(10 ** (k / 10)) for k in range(5, 31))  # 3, 4, 5, 6, 8, 10, ... 1000: those that are tried
 _NAN_INTERVAL = (float("nan"), float("nan"))
 

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from fewft.config import CORE_VERSION, RunConfig, UsageError, check_choice
+from fewft.config import CORE_VERSION, RunConfig, UsageError, check_choice, names_in
 from fewft.merge import compare
 from fewft.results import ResultStore, differences
 from fewft.studies import Study
@@ -60,7 +60,9 @@ def verify(
     """
     if sample < 1:
         raise UsageError(f"sample: {sample}; accepted: 1 or more")
-    stored, left_out = _comparable(store, study, _chosen(tasks, study), device)
+    for task in names_in(tasks):
+        check_choice("tasks", task, study.tasks)
+    stored, left_out = _comparable(store, study, names_in(tasks), device)
     if not stored:
         why = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none is stored"
         raise UsageError(f"study: {study.name!r} has no run to verify ({why}); accepted: one with comparable runs")
@@ -71,13 +73,6 @@ def verify(
         sweep([c for run_id, c in configs.items() if c.run_id == run_id], again, workers=workers, device=device)
         records = again.records()
     return [check(stored[run_id], records.get(run_id)) for run_id in some], left_out
-
-
-def _chosen(tasks: str, study: Study) -> list[str]:
-    chosen = [t.strip() for t in tasks.split(",") if t.strip()]
-    for task in chosen:
-        check_choice("tasks", task, study.tasks)
-    return chosen
 
 
 def _comparable(

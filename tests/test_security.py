@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from fewft import costs, own_files, pace, provenance, sources, studies, tasks, verify, yours
 from fewft.book import execute
-from fewft.cli import _literal, main
+from fewft.cli import main
+from fewft.commands import _literal
 from fewft.config import CORE_VERSION, RunConfig, UsageError
 from fewft.environment import environment
 from fewft.results import ResultStore

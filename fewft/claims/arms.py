@@ -1,6 +1,6 @@
 """Which stored runs a claim compares: of each task, the values of its arms' runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from fewft.claims.kinds import Strata
 from fewft.claims.runs import Runs
 from fewft.designs import longer_cells
 
+LAYERS = "reinit_layers"
 Select = Callable[[Runs], Strata]
 Pick = Callable[[Runs, str], Any]  # an arm of a task; None where it is not known yet
 
@@ -24,6 +25,13 @@ def _values(frame: pd.DataFrame, columns: Sequence[str], **where: Any) -> np.nda
     return values[:, 0] if len(columns) == 1 else values
 
 
+def _cells(
+    frame: pd.DataFrame, tasks: Iterable[str], columns: Sequence[str], arms: Sequence[Mapping[str, Any]]
+) -> Strata:
+    """Of each task the values of each arm, the rows where its columns have its values."""
+    return {task: tuple(_values(frame, columns, task=task, **arm) for arm in arms) for task in tasks}
+
+
 def by_arm(
     experiment: str, by: str, arms: Sequence[Any], *columns: str, tasks: Callable[[str], bool] | None = None
 ) -> Select:
@@ -32,24 +40,25 @@ def by_arm(
     def select(runs: Runs) -> Strata:
         frame, found = runs.frame(experiment), {}
         for task in filter(tasks, runs.experiment(experiment).tasks):
-            picked = [arm(runs, task) if callable(arm) else arm for arm in arms]
+            picked = [_picked(arm, runs, task) for arm in arms]
             if len(set(picked)) == len(picked):  # else the grid is too short to compare them
-                found[task] = tuple(_values(frame, columns, task=task, **{by: value}) for value in picked)
+                found |= _cells(frame, [task], columns, [{by: value} for value in picked])
         return found
 
     return select
+
+
+def _picked(arm: Any, runs: Runs, task: str) -> Any:
+    return arm(runs, task) if callable(arm) else arm
 
 
 def by_recipe(table: int, recipes: Sequence[str], *columns: str, tasks: Callable[[str], bool] | None = None) -> Select:
     """The runs of recipes of Table 1 or 2, whose searches are done."""
 
     def select(runs: Runs) -> Strata:
-        frame = runs.table_1 if table == 1 else runs.table_2
-        own = runs.experiment("reinit" if table == 1 else "methods").tasks
-        return {
-            task: tuple(_values(frame, columns, task=task, recipe=recipe) for recipe in recipes)
-            for task in filter(tasks, own)
-        }
+        frame, name = (runs.table_1, "reinit") if table == 1 else (runs.table_2, "methods")
+        own = filter(tasks, runs.experiment(name).tasks)
+        return _cells(frame, own, columns, [{"recipe": recipe} for recipe in recipes])
 
     return select
 
@@ -60,10 +69,8 @@ def by_length(arms: Sequence[tuple[Any, Any]], *, tasks: Callable[[str], bool] |
     def select(runs: Runs) -> Strata:
         frame, found = runs.frame("longer"), {}
         for task in filter(tasks, runs.experiment("longer").tasks):
-            cells = [[pick(runs, task) if callable(pick) else pick for pick in arm] for arm in arms]
-            found[task] = tuple(
-                _values(frame, ["val"], task=task, reinit_layers=n, max_steps=steps) for n, steps in cells
-            )
+            picked = [[_picked(pick, runs, task) for pick in arm] for arm in arms]
+            found |= _cells(frame, [task], ["val"], [{LAYERS: n, "max_steps": steps} for n, steps in picked])
         return found
 
     return select
@@ -127,23 +134,16 @@ def other_precision(runs: Runs, _: str) -> str | None:
 # --- what needs more than two columns -----------------------------------------------------------------------------
 def every_layer(runs: Runs) -> Strata:
     """Validation scores of each L, an arm each. Paper: Figures 5 and 13."""
-    frame, grid = runs.frame("reinit"), runs.study.grid("reinit_layers")
-    found = {
-        t: tuple(_values(frame, ["val"], task=t, reinit_layers=n) for n in grid)
-        for t in runs.experiment("reinit").tasks
-    }
-    return found if len(grid) > 1 else {}
+    arms = [{LAYERS: n} for n in runs.study.grid(LAYERS)]
+    return _cells(runs.frame("reinit"), runs.experiment("reinit").tasks, ["val"], arms) if len(arms) > 1 else {}
 
 
 def every_length(runs: Runs) -> Strata:
     """Validation scores of standard fine-tuning for each number of steps that every task tries. Paper: Figures 8 and 14."""
-    frame, ask = runs.frame("longer"), runs.experiment("longer").ask
-    tried = {task: longer_cells(ask, task, -1) for task in ask.tasks}
-    common = [n for n in runs.study.grid("max_steps") if all(n in cells for cells in tried.values())]
-    found = {
-        task: tuple(_values(frame, ["val"], task=task, reinit_layers=-1, max_steps=n) for n in common) for task in tried
-    }
-    return found if len(common) > 1 else {}
+    ask = runs.experiment("longer").ask
+    tried = [longer_cells(ask, task, -1) for task in ask.tasks]
+    arms = [{LAYERS: -1, "max_steps": n} for n in runs.study.grid("max_steps") if all(n in cells for cells in tried)]
+    return _cells(runs.frame("longer"), ask.tasks, ["val"], arms) if len(arms) > 1 else {}
 
 
 def fewer_steps(runs: Runs) -> Strata:
@@ -160,15 +160,12 @@ def fewer_steps(runs: Runs) -> Strata:
 def _best_length(runs: Runs, task: str, layers: int | None) -> int | None:
     if layers is None:
         return None
-    lengths = (
-        0,
-        *longer_cells(runs.experiment("longer").ask, task, layers),
-    )  # 0: three epochs, fewer steps than the others
-    frame = runs.frame("longer")
-    cells = {n: _values(frame, ["val"], task=task, reinit_layers=layers, max_steps=n) for n in lengths}
-    if len(cells) < 2 or not all(len(values) for values in cells.values()):
+    lengths = (0, *longer_cells(runs.experiment("longer").ask, task, layers))  # 0: three epochs, fewer than the others
+    arms = [{LAYERS: layers, "max_steps": n} for n in lengths]
+    cells = _cells(runs.frame("longer"), [task], ["val"], arms)[task]
+    if len(cells) < 2 or not all(map(len, cells)):
         return None
-    return max(cells, key=lambda n: cells[n].mean())
+    return lengths[int(np.argmax([values.mean() for values in cells]))]
 
 
 def crossed(fixed: str, *, arms: Sequence[int]) -> Select:
@@ -176,28 +173,22 @@ def crossed(fixed: str, *, arms: Sequence[int]) -> Select:
     fine-tuning (0) and Re-init (1)."""
 
     def select(runs: Runs) -> Strata:
-        frame, task = runs.frame("randomness"), runs.experiment("randomness").tasks[0]
-        layers = (-1, runs.study.grid("randomness_layers")[0])
-        seeds = range(runs.experiment("randomness").seeds)
-        return {
-            f"{task} {fixed} {seed}": tuple(
-                _values(frame, ["val"], task=task, reinit_layers=layers[a], **{fixed: seed}) for a in arms
-            )
-            for seed in seeds
-        }
+        frame, about = runs.frame("randomness"), runs.experiment("randomness")
+        layers, task = (-1, runs.study.grid("randomness_layers")[0]), about.tasks[0]
+        cells = {seed: [{LAYERS: layers[a], fixed: seed} for a in arms] for seed in range(about.seeds)}
+        return {f"{task} {fixed} {seed}": _cells(frame, [task], ["val"], own)[task] for seed, own in cells.items()}
 
     return select
 
 
 def spreads(runs: Runs) -> Strata:
     """Standard deviations with the weights' seed fixed, and with the data's, of each arm of Appendix B."""
-    found = {}
-    for arm in (0, 1):
-        groups = [crossed(fixed, arms=[arm])(runs) for fixed in ("init_seed", "data_seed")]
-        found[f"arm {arm}"] = tuple(
-            np.array([values.std(ddof=1) for (values,) in group.values() if len(values) > 1]) for group in groups
-        )
-    return found
+
+    def of(fixed: str, arm: int) -> np.ndarray:
+        groups = crossed(fixed, arms=[arm])(runs).values()
+        return np.array([values.std(ddof=1) for (values,) in groups if len(values) > 1])
+
+    return {f"arm {arm}": (of("init_seed", arm), of("data_seed", arm)) for arm in (0, 1)}
 
 
 def models(groups: Sequence[Sequence[str]], *, standard_first: bool = False) -> Select:
@@ -216,9 +207,8 @@ def models(groups: Sequence[Sequence[str]], *, standard_first: bool = False) -> 
 
 
 def _model_arms(runs: Runs, task: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    frame, grid = runs.frame("other_models"), runs.study.grid(LAYERS)
     where = {"task": task, "model": runs.study.other_models.get(name)}
-    frame = runs.frame("other_models")
-    grid = runs.study.grid("reinit_layers")
     cells = {n: _values(frame, ["val"], reinit_layers=n, **where) for n in grid}
     full = min(map(len, cells.values())) >= runs.experiment("other_models").seeds
     layers = max(grid, key=lambda n: cells[n].mean()) if full else None

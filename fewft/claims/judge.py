@@ -12,10 +12,11 @@ from fewft.claims.claim import Claim
 from fewft.claims.kinds import Outcome
 from fewft.claims.runs import Runs
 from fewft.claims.sections import SECTION_4, SECTION_5, SECTION_6, SECTION_7
-from fewft.config import UsageError, shown
+from fewft.config import UsageError, names_in, shown
 from fewft.files import read_text
 from fewft.results import ResultStore, replace_file
-from fewft.tables.words import ALPHA, NOT_RUN
+from fewft.stats import ALPHA
+from fewft.tables.words import NOT_RUN
 
 CLAIMS: tuple[Claim, ...] = (*SECTION_4, *SECTION_5, *SECTION_6, *SECTION_7, *APPENDICES)
 HOLDS, FAILS, FEW = "holds", "does not hold", "too few runs to tell"
@@ -81,9 +82,8 @@ def side_by_side(study: str, more: str = "", *, results: str = "results") -> dic
     Raises:
         UsageError: as `of_study`.
     """
-    named = [name.strip() for name in more.split(",") if name.strip()]
     stored = [name for name in studies.available() if (studies.root() / results / f"{name}.parquet").is_file()]
-    columns = {studies.load(name).name: name for name in (study, *(named or stored))}
+    columns = {studies.load(name).name: name for name in (study, *(names_in(more) or stored))}
     return {title: of_study(name, results=results) for title, name in columns.items()} | {PAPER: of_paper()}
 
 

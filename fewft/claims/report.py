@@ -8,6 +8,7 @@ import pandas as pd
 from fewft.claims.judge import VERDICTS, Judged
 from fewft.claims.kinds import Outcome
 from fewft.markup import with_markup
+from fewft.tables.words import p_words
 
 NONE = "–"
 SHORT = {"points": "pt", "points of share": "pp", "%": "%"}
@@ -39,11 +40,6 @@ def effect_words(outcome: Outcome | None) -> str:
         return NONE
     interval = f" [{outcome.low:+.1f}, {outcome.high:+.1f}]" if outcome.low == outcome.low else ""
     return f"{outcome.effect:+.1f}{interval} {SHORT[outcome.unit]}"
-
-
-def p_words(p: float) -> str:
-    """A p-value, or a dash."""
-    return NONE if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def seeds_words(judged: Judged) -> str:

@@ -1,5 +1,6 @@
 """Tables and sentences of the book: tidy frames in, text out; what was not run is said, never filled in."""
 
+from fewft.stats import ALPHA, TEST_RUNS
 from fewft.tables.arms import arm_table, arm_words, final_losses, loss_table, loss_words, mean_loss
 from fewft.tables.beside import data_words, slip_table
 from fewft.tables.compare import best_of_group, better_than_standard, comparison, printed
@@ -31,7 +32,7 @@ from fewft.tables.remedy_words import (
 from fewft.tables.search import choice_table, grid_table, search_table, search_words
 from fewft.tables.setup import baseline_agreement, best_rate, data_table, rate_table, settings_table
 from fewft.tables.speed import KINDS, rate_frame, span, step_frame
-from fewft.tables.words import ALPHA, NOT_MEASURED, NOT_RUN, TEST_RUNS, where_words
+from fewft.tables.words import NOT_MEASURED, NOT_RUN, where_words
 
 __all__ = [
     "ALPHA", "KINDS", "NOT_MEASURED", "NOT_RUN", "TABLE_1", "TEST_RUNS", "UNDECIDED", "arm_table", "arm_words",

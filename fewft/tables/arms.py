@@ -5,8 +5,8 @@ import pandas as pd
 
 from fewft.experiments import Experiment
 from fewft.plots import ARMS, TASK_LABELS
-from fewft.stats import brown_forsythe, share_interval
-from fewft.tables.words import ALPHA, LAST_STEPS, NOT_RUN, TEST_RUNS
+from fewft.stats import ALPHA, TEST_RUNS, brown_forsythe, share_interval
+from fewft.tables.words import LAST_STEPS, NOT_RUN, degenerate_words
 
 
 def arm_table(frame: pd.DataFrame, score: str = "test_best") -> pd.DataFrame:
@@ -46,11 +46,7 @@ def arm_words(runs: Experiment, score: str = "test_best") -> dict[str, str]:
     sizes = frame.groupby(["task", "correct_bias"]).size()
     fewest = f"{sizes.min()} to " if sizes.min() < sizes.max() else ""
     said["runs_an_arm"] = f"{fewest}{sizes.max()} of {runs.seeds} runs"
-    hits = {c: frame[frame.correct_bias == c].degenerate for c in ARMS}
-    said["degenerate_said"] = " and ".join(
-        f"{int(hits[c].sum())} of {len(hits[c])} runs {word} correction"
-        for c, word in ((False, "without"), (True, "with"))
-    )
+    said["degenerate_said"] = degenerate_words({c: frame[frame.correct_bias == c].degenerate for c in ARMS})
     cells = frame.groupby(["task", "correct_bias"])[score]
     means, deviations = cells.mean().unstack(), cells.std().unstack()
     said["mean_said"] = f"{int((means[True] > means[False]).sum())} of {len(means)} tasks"

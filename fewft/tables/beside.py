@@ -8,9 +8,9 @@ from scipy import stats
 
 from fewft import paper
 from fewft.plots import TASK_LABELS
-from fewft.stats import Moments, t_test
+from fewft.stats import ALPHA, TEST_RUNS, Moments, t_test
 from fewft.tables.compare import Marking, comparison, printed
-from fewft.tables.words import ALPHA, NOT_RUN, TEST_RUNS
+from fewft.tables.words import NOT_RUN, p_words
 
 PAPER_RUNS = {2: 20, 4: 20, 5: 3}  # table -> runs a cell: Section 7, Appendices C and D
 PAPER_TASKS = ("rte", "mrpc", "stsb", "cola")  # of Tables 2 and 4
@@ -75,8 +75,7 @@ def two_tailed(first: Moments | None, second: Moments | None, least: int = TEST_
         return NOT_RUN
     if min(first.n, second.n) < least:
         return "too few runs"
-    p = t_test(first, second)
-    return "cannot be tested" if p != p else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+    return p_words(t_test(first, second), "cannot be tested")
 
 
 def visible(std: float, n: int) -> float:

@@ -8,8 +8,8 @@ from fewft import paper
 from fewft.config import UsageError
 from fewft.markup import with_markup
 from fewft.plots import TASK_LABELS
-from fewft.stats import Moments, t_test
-from fewft.tables.words import ALPHA, NOT_RUN, TEST_RUNS
+from fewft.stats import ALPHA, TEST_RUNS, Moments, t_test
+from fewft.tables.words import NOT_RUN
 
 Marking = Callable[[Mapping[str, Moments]], set[str]]  # recipes of one task -> those that the paper would mark
 

@@ -7,7 +7,7 @@ import pandas as pd
 from fewft.choices import INTERMEDIATE, STANDARD, TABLE_2
 from fewft.experiments import Experiment
 from fewft.plots import TASK_LABELS
-from fewft.stats import Moments
+from fewft.stats import TEST_RUNS, Moments
 from fewft.tables.beside import (
     OTHER_DATA,
     PAPER_RUNS,
@@ -20,7 +20,7 @@ from fewft.tables.beside import (
     visible,
 )
 from fewft.tables.compare import better_than_standard
-from fewft.tables.words import NOT_RUN, TEST_RUNS
+from fewft.tables.words import NOT_RUN
 
 PRECISIONS = ("Mixed precision", "Full precision")  # rows of Table 4
 LARGE_ARMS = {False: "No bias correction", True: "Bias correction"}  # correct_bias -> row of Table 5

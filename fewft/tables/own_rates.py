@@ -8,7 +8,7 @@ from fewft.experiments import Experiment
 from fewft.plots import ARMS, TASK_LABELS
 from fewft.stats import Moments
 from fewft.tables.beside import two_tailed
-from fewft.tables.words import NOT_RUN
+from fewft.tables.words import NOT_RUN, degenerate_words
 
 UNSEARCHED = "too few runs"  # a rate of the search has none
 
@@ -76,20 +76,16 @@ def own_rate_words(runs: Experiment) -> dict[str, str]:
     done = [task for task in runs.tasks if all(best[task, c] is not None for c in ARMS)]
     both = [task for task in runs.tasks if all(_moments(_of(runs, task, c, shared)).n for c in ARMS)]
     own = {task: {c: _of(runs, task, c, best[task, c]) for c in ARMS} for task in done}
-    hits = {c: [own[task][c].degenerate.astype(bool) for task in done] for c in ARMS}
     lower = sum(float(best[task, False] or 0) < float(best[task, True] or 0) for task in done)
     none = dict.fromkeys(("own_said", "own_degenerate", "lower_said", "own_tested"), NOT_RUN)
     said = {"shared_said": _ahead({task: {c: _of(runs, task, c, shared) for c in ARMS} for task in both})}
     if not done:
         return said | none
-    degenerate = [
-        f"{sum(map(sum, hits[c]))} of {sum(map(len, hits[c]))} runs {word} correction"
-        for c, word in ((False, "without"), (True, "with"))
-    ]
+    degenerate = {c: pd.concat([own[task][c].degenerate for task in done]) for c in ARMS}
     tests = [two_tailed(*map(_moments, arms.values())) for arms in own.values()]
     return said | {
         "own_said": _ahead(own),
-        "own_degenerate": " and ".join(degenerate),
+        "own_degenerate": degenerate_words(degenerate),
         "lower_said": f"{lower} of {len(done)} tasks",
         "own_tested": tests[0] if set(tests) == {UNSEARCHED} else ", ".join(f"p = {p}" for p in tests),
     }

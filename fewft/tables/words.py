@@ -1,12 +1,23 @@
 """What the tables share: levels, and the words for what was not run, and for where the rest was."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
-ALPHA = 0.05  # level of every test, Table 1
-TEST_RUNS = 5  # runs an arm below which a test's verdict is "too few runs"
 LAST_STEPS = 10  # over which the loss at the end of training is averaged
 NOT_RUN = "not run"
 NOT_MEASURED = "not measured"
+
+
+def p_words(p: float, unknown: str = "–") -> str:
+    """A p-value; `unknown` for NaN."""
+    return unknown if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def degenerate_words(flags: Mapping[bool, pd.Series]) -> str:
+    """How many runs of each arm (correct_bias) are degenerate, of how many."""
+    arms = ((False, "without"), (True, "with"))
+    return " and ".join(f"{int(flags[c].sum())} of {len(flags[c])} runs {word} correction" for c, word in arms)
 
 
 def where_words(frame: pd.DataFrame) -> str:

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fewft.stats import welch
+from fewft.stats import ALPHA, TEST_RUNS, welch
 from fewft.yours.runs import STANDARD
 
-ALPHA = 0.05  # level of the test, shared among the settings that are compared with Standard
-TEST_RUNS = 5  # runs a setting below which a test's verdict is "too few runs"
 NOT_RUN = "not run"
 
 
@@ -63,7 +61,7 @@ def _compare(scores: dict[str, pd.Series], best: str) -> tuple[str, bool]:
             False,
         )
     gain, p = welch(scores[best], scores[STANDARD], alternative="greater")
-    level = ALPHA / (len(scores) - 1)
+    level = ALPHA / (len(scores) - 1)  # shared among the settings that are compared with Standard
     tested = f"{len(scores[best])} and {len(scores[STANDARD])} runs, one-tailed p = {p:.2g} against {level:.2g}"
     if p < level:
         return f"its mean validation score is {gain:.3f} above {STANDARD}'s ({tested})", True

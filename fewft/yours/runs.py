@@ -11,7 +11,7 @@ import pandas as pd
 
 from fewft import studies
 from fewft.config import RunConfig, UsageError
-from fewft.experiments import plan, run_all, select
+from fewft.experiments import Stored, plan, run_all, select
 from fewft.results import ResultStore
 from fewft.studies import Study
 from fewft.yours.files import OwnData
@@ -28,18 +28,13 @@ BY_PARTS = {  # whether blocks are drawn anew, whether there are more steps
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Stored):
     """The runs that compare the recipes, and the stored ones among them."""
 
     study: Study
     configs: list[RunConfig]
     frame: pd.DataFrame  # one row a stored run that did not fail, with columns `recipe` and `setting`
-    pending: int  # runs that a search must choose first
-
-    @property
-    def count(self) -> str:
-        """How many runs there are: "n of N runs"."""
-        return f"{len(self.frame)} of {len(self.configs) + self.pending} runs"
+    pending: int
 
     @property
     def complete(self) -> bool:

@@ -20,7 +20,8 @@ import torch
 
 from fewft.config import RunConfig
 from fewft.results import ResultStore
-from fewft.sweep import label, shard, sweep
+from fewft.schedule import label
+from fewft.sweep import shard, sweep
 from fewft.train import fine_tune
 from fewft.verify import gaps
 

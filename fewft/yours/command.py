@@ -1,4 +1,4 @@
-"""`fewft yours`: its options, and what it prints."""
+"""`fewft yours`: what it does and prints."""
 
 import argparse
 import dataclasses
@@ -7,35 +7,7 @@ from typing import Any
 
 from fewft import studies, yours
 from fewft.config import RunConfig, UsageError, check_choice
-from fewft.yours import runs
 from fewft.yours.keep import check_folder
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Make a parser that of `fewft yours`."""
-    parser.add_argument("train", help="a .csv, .tsv or .jsonl file with a header")
-    for name, default, about in (
-        ("--validation", "", "a file like it (default: a fifth of the training file)"),
-        ("--test", "", "a file like it (default: a fifth of the training file)"),
-        ("--label", "label", "its label column (default: label)"),
-        ("--name", "", "of the task and its results (default: the training file's)"),
-        ("--model", runs.MODEL, f"hub id, folder or bundled:NAME (default: {runs.MODEL})"),
-        ("--metric", "", "accuracy, f1, matthews or spearman (default: accuracy, for a scale of numbers spearman)"),
-        ("--learning-rate", 0.0, f"of all runs (default: {runs.RATE:g}, for another model the paper's 2e-5)"),
-        ("--seeds", 0, f"runs a setting (default: {runs.SEEDS})"),
-        ("--reinit-layers", "", "L's of Re-init, comma separated (default: 1,2,3)"),
-        ("--max-steps", "", "steps of Longer, comma separated (default: 200,400)"),
-        ("--results", "results", "folder of the stored runs (default: results)"),
-        ("--workers", 0, "runs at once, of one thread (default: one a core)"),
-        ("--device", "auto", "auto, cpu, cuda or cuda:N (default: auto)"),
-        ("--out", "", "folder of the model (default: <results>/<name>/model)"),
-    ):
-        parser.add_argument(name, default=default, type=type(default), help=about)
-    parser.add_argument("--text", action="append", help="a text column, or two with --text twice (default: text)")
-    parser.add_argument(
-        "--set", dest="settings", action="append", nargs=2, metavar=("NAME", "VALUE"), default=[],
-        help="another setting of every run, such as num_hidden_layers 2",
-    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
