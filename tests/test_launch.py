@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_the_pages_with_buttons_are_those_that_run_without_torch() -> None:
 
 
 @pytest.fixture
-def links(tmp_path: Path):
+def links(tmp_path: Path) -> Callable[..., dict[str, list[str]]]:
     """Which launch links the pages of a small site have: a notebook, one that needs torch, a page of text."""
     spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for name, more in {"free": {}, "training": {"launch": False}}.items():
@@ -83,13 +84,15 @@ def links(tmp_path: Path):
     return build
 
 
-def test_buttons_stand_on_a_notebook_that_runs_without_torch_and_nowhere_else(links) -> None:
+def test_buttons_stand_on_a_notebook_that_runs_without_torch_and_nowhere_else(
+    links: Callable[..., dict[str, list[str]]],
+) -> None:
     binder = "mybinder.org/v2/gh/OWNER/NAME/main?urlpath=lab/tree/free.ipynb"
     colab = "colab.research.google.com/github/OWNER/NAME/blob/colab/free.ipynb"
     assert links(GITHUB_REPOSITORY="OWNER/NAME") == {"free": [binder, colab], "training": [], "index": []}
 
 
-def test_there_are_no_buttons_where_the_repository_is_not_known(links) -> None:
+def test_there_are_no_buttons_where_the_repository_is_not_known(links: Callable[..., dict[str, list[str]]]) -> None:
     assert links() == {"free": [], "training": [], "index": []}
 
 
