@@ -192,3 +192,14 @@ def test_a_study_without_a_large_task_shows_the_papers(tasks: tuple[str, ...]) -
 def test_moments_leave_out_runs_without_a_score() -> None:
     frame = recipes({"Standard": (0.5, 0.7, float("nan"))})
     assert moments(frame, "rte", ["Standard"])["Standard"].n == 2 and PAPER_RUNS[5] == 3
+
+
+def test_a_method_that_the_paper_lacks_stands_below_its_own() -> None:
+    better = tuple(score + 0.05 for score in STANDARD)
+    table = tables.method_table(
+        recipes({"Standard": STANDARD, "Mine": better}, task="rte-1k"), replace(runs_of(), tasks=("rte-1k",))
+    )
+    last = table.iloc[-1]
+    assert (last.Recipe, last.Paper, last["Over Standard"], last.Agreement) == ("Mine", "–", "– / +5.0", "–")
+    words = tables.method_words(recipes({"Standard": STANDARD, "Mine": better}), ["rte"])
+    assert words["better_ours"] == "Mine on 1 of 1 tasks" and "Mine" not in words["better_paper"]
