@@ -11,6 +11,7 @@ from fewft import plots
 from fewft.plots import palette
 from fewft.plots.claims import LOOKS
 from fewft.plots.look import ARMS, COLORS, DASHES, GREY, STYLE, TOGETHER, arm
+from fewft.plots.speed import OURS
 
 VISIONS = ("", "protan", "deutan", "tritan")  # as it is, and without one of the three cones (Brettel, Viénot, Machado)
 APART = 9.0  # CIEDE2000; 2 is what a trained eye sees side by side
@@ -61,6 +62,12 @@ def test_a_recipe_has_one_colour_under_both_names() -> None:
     assert (COLORS[ARMS[True]], COLORS[ARMS[False]]) == (COLORS["Standard"], COLORS["BERTAdam"])
     for words in TOGETHER:
         assert len({COLORS[word] for word in words}) == len({DASHES.get(word, "-") for word in words}) == len(words)
+
+
+def test_a_recipes_colour_means_nothing_else() -> None:
+    others = {color for color, _ in LOOKS.values()} | {OURS}
+    drawn = {COLORS[word] for words in TOGETHER for word in words}
+    assert min(Color(a).delta_e(b, method="2000") for a in others for b in drawn) > 1.5 * APART
 
 
 def test_lines_differ_in_dashes_as_well() -> None:

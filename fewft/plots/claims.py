@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 
 from fewft.plots.look import GREY, BookFigure, say
 
-LOOKS = {  # verdict -> colour, marker
-    "holds": ("#009E73", "o"),
-    "does not hold": ("#D55E00", "s"),
+LOOKS = {  # verdict -> colour, marker; no recipe has these colours
+    "holds": ("#6B8E00", "o"),
+    "does not hold": ("#A50026", "s"),
     "too few runs to tell": (GREY, "^"),
 }
 UNITS = {"points": "Score (points)", "%": "Loss or distance (%)", "points of share": "Share of runs or tasks (points)"}

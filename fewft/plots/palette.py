@@ -10,7 +10,7 @@ NOT_RUN = "not run"
 DARK = {  # a colour on paper -> the same one at night
     "#0072B2": "#3F8FF0", "#D55E00": "#E8673A", "#009E73": "#7FDCA8", "#CC79A7": "#E7C8F2", "#7A3B69": "#9383A1",
     "#A67F00": "#E0B83A", "#2E94D1": "#56B4E9", "#6B4F12": "#B99A5B", "#404040": "#9A9A9A", "#8C8C8C": "#C4C4C4",
-    GREY: "#B8BEC7",
+    "#6B8E00": "#CDE03C", "#A50026": "#F4707A", GREY: "#A9B0BB",
 }  # fmt: skip
 
 

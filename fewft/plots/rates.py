@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from fewft.plots.look import ARMS, COLORS, GREY, SCORES, TASK_LABELS, note, plain, usable
+from fewft.plots.look import ARMS, COLORS, DASHES, GREY, SCORES, TASK_LABELS, note, plain, usable
 from fewft.stats import bias_ratio as stats_ratio
 from fewft.stats import share_interval
 
@@ -44,7 +44,12 @@ def stability_map(
         share, mean = cells.degenerate.mean(), cells[score].mean()
         ends = np.array([share_interval(int(flags.sum()), len(flags)) for _, flags in cells.degenerate]).T
         look = {"color": COLORS[ARMS[corrected]], "marker": "o" if corrected else "s", "markersize": 4.5}
-        look |= {"elinewidth": 0.9, "capsize": 2, "label": ARMS[corrected]}
+        look |= {
+            "elinewidth": 0.9,
+            "capsize": 2,
+            "label": ARMS[corrected],
+            "linestyle": DASHES.get(ARMS[corrected], "-"),
+        }
         upper.errorbar(rates, share, abs(ends - share.to_numpy()), **look)
         lower.errorbar(rates, mean, [mean - cells[score].min(), cells[score].max() - mean], **look)
     lower.axhline(runs.majority[0], color=GREY, linestyle="--", label="Majority baseline")
