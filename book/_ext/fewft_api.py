@@ -26,10 +26,15 @@ def table_of_settings(app: Sphinx, what: str, name: str, obj: Any, options: Any,
     lines.append("")
 
 
+def let_mocks_stand_for_types() -> None:
+    """Let `Tensor | None` be a type also where torch is mocked."""
+    _MockObject.__or__ = _MockObject.__ror__ = lambda self, other: self
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
-    _MockObject.__or__ = _MockObject.__ror__ = lambda self, other: self  # `Tensor | None` in a signature
+    let_mocks_stand_for_types()
     app.connect("autodoc-process-docstring", table_of_settings)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
