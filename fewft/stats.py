@@ -62,7 +62,11 @@ def bias_ratio(step: ArrayLike, beta1: float = 0.9, beta2: float = 0.999) -> Any
 
 
 def share_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper-Pearson) interval of a share; NaN for n = 0, UsageError unless 0 <= hits <= n."""
+    """Exact (Clopper-Pearson) interval of a share; NaN for n = 0.
+
+    Raises:
+        UsageError: unless 0 <= hits <= n.
+    """
     if not 0 <= hits <= n:
         raise UsageError(f"hits: {hits} of n = {n}; accepted: 0 to n")
     if n == 0:

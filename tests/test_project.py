@@ -40,10 +40,10 @@ def test_conda_and_make_install_the_same_from_the_same_lock() -> None:
     assert conda[-1]["pip"] == ["--requirement requirements.lock", "--requirement requirements-cuda.lock"]
     python = next(line for line in conda if str(line).startswith("python=")).removeprefix("python=")
     assert PROJECT["requires-python"] == f">={python}"
-    makefile, readme = (ROOT / "Makefile").read_text(), (ROOT / "README.md").read_text()
+    makefile, page = (ROOT / "Makefile").read_text(), (ROOT / "book" / "using.md").read_text()
     assert "$(LOCKED) requirements.lock\n" in makefile and "|| $(LOCKED) requirements-cuda.lock\n" in makefile
     assert "install --require-hashes --no-deps --requirement\n" in makefile
-    assert all("install --no-deps --no-build-isolation --editable ." in text for text in (makefile, readme))
+    assert all("install --no-deps --no-build-isolation --editable ." in text for text in (makefile, page))
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-cuda.lock"])

@@ -60,7 +60,11 @@ def table_cell(value: object, *, markup: bool = False) -> str:
 
 
 def glue(key: str, value: Any) -> None:
-    """Keep a number or text of this notebook for other pages: ``{glue:text}`notebooks/x.ipynb::key:.2f` ``."""
+    """Keep a number or text of this notebook for other pages: ``{glue:text}`notebooks/x.ipynb::key:.2f```.
+
+    Raises:
+        UsageError: a value of another kind.
+    """
     import myst_nb
 
     plain = value.item() if hasattr(value, "item") else value  # numpy's scalars would print as np.float64(...)

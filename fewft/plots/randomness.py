@@ -19,7 +19,13 @@ PALETTE = "YlGnBu"
 
 def seed_matrix(frame: pd.DataFrame, score: str = "best_val", seeds: int = 0) -> pd.DataFrame:
     """One arm's scores in percent, a row an `init_seed`, a column a `data_seed` (`seeds` of each at least); NaN where a
-    run is missing or has no score. Paper: Appendix B, Figure 9."""
+    run is missing or has no score.
+
+    Raises:
+        UsageError: several runs of one pair of seeds.
+
+    Paper: Appendix B, Figure 9.
+    """
     if frame.duplicated(["init_seed", "data_seed"]).any():
         raise UsageError("frame: several runs of one pair of seeds; accepted: one task and arm")
     table = 100 * frame.pivot(index="init_seed", columns="data_seed", values=score).astype(float)

@@ -56,7 +56,13 @@ def loss_band(
     frame: pd.DataFrame, ax: Axes, *, window: int = 1, expected_n: int | None = None, by: str = "correct_bias"
 ) -> Axes:
     """Mean and range over one task's runs of the training loss at each step, or of its mean over the last `window`; a
-    run counts while its loss is finite, and how many diverged stands above the axis. Paper: Figures 3, 6 and 11."""
+    run counts while its loss is finite, and how many diverged stands above the axis.
+
+    Raises:
+        UsageError: several tasks, or a window of more steps than there are.
+
+    Paper: Figures 3, 6 and 11.
+    """
     if (runs := usable(frame, ax, one_task=True)).empty:
         return ax
     diverged = runs.status == "diverged"
@@ -79,7 +85,13 @@ def expected_curve(
     by: str = "correct_bias",
 ) -> Axes:  # fmt: skip
     """Expected score of one task when the best of n trials on validation is kept: mean and +-1 standard deviation, up
-    to an arm's own number of runs (more trials were never seen). Paper: Figures 4 and 12."""
+    to an arm's own number of runs (more trials were never seen).
+
+    Raises:
+        UsageError: several tasks, an unknown score, or more trials than the paper's.
+
+    Paper: Figures 4 and 12.
+    """
     if not 1 <= max_trials <= PAPER_TRIALS:
         raise UsageError(f"max_trials: {max_trials}; accepted: 1 to the paper's {PAPER_TRIALS}")
     if (runs := usable(frame, ax, score, one_task=True)).empty:

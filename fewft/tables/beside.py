@@ -49,7 +49,7 @@ def beside(
 
 
 def slip_table(number: int) -> pd.DataFrame:
-    """Where a table of the paper contradicts another one: its cell, and what the other prints."""
+    """Where a table of the paper contradicts another one: its cell, and what the other prints. Paper: Tables 1 and 2."""
     cells = paper.published(number)
     odd = cells[cells["note"] != ""]
     found = odd.assign(task=odd["task"].replace(TASK_LABELS))[["task", "row", "text", "note"]]

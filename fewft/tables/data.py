@@ -62,7 +62,7 @@ def size_words(sizes: pd.DataFrame, names: Sequence[str]) -> str:
 
 
 def example_table(count: int = 2) -> pd.DataFrame:
-    """The first training inputs of each generated task, with their labels in words."""
+    """The first training inputs of each generated task, with their labels in words. Not in the paper."""
     rows = []
     for name, words in LABELS.items():
         for _, example in bundled.load(name)["train"].head(count).iterrows():

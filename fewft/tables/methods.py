@@ -34,8 +34,11 @@ def method_table(frame: pd.DataFrame, runs: Experiment) -> pd.DataFrame:
     Args:
         frame: as `choices.recipe_frame` gives it with `choices.table_2`.
         runs: the experiment `methods`.
-    Returns: `comparison` with what each recipe gains over Standard, in points; where the data sets differ, agreement is
-        on being significantly above it.
+
+    Returns:
+        `comparison` with what each recipe gains over Standard, in points; where the data sets differ, agreement is on
+        being significantly above it.
+
     Paper: Section 7, Table 2.
     """
     recipes = _recipes(frame)

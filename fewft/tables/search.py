@@ -65,7 +65,7 @@ def point_words(point: object) -> str:
 
 
 def choice_table(ask: Request) -> pd.DataFrame:
-    """What each search chose on each task, or how far it is."""
+    """What each search chose on each task, or how far it is. Not in the paper, which does not print it."""
     rows = [
         {"Method": METHOD_NAMES[method]}
         | {TASK_LABELS.get(task, task): _chosen(ask, task, method) for task in ask.tasks}

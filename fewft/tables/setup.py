@@ -77,7 +77,10 @@ def settings_table(study: Study) -> pd.DataFrame:
 
 
 def rate_table(runs: Experiment) -> pd.DataFrame:
-    """Mean validation score of debiased Adam by learning rate: one column a task, their mean, and runs a cell."""
+    """Mean validation score of debiased Adam by learning rate: one column a task, their mean, and runs a cell.
+
+    Not in the paper, which takes its rate from others.
+    """
     if runs.frame.empty:
         return pd.DataFrame({"Learning rate": [NOT_RUN]})
     own = runs.frame[runs.frame.correct_bias.astype(bool)]
