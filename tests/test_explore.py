@@ -362,6 +362,16 @@ def test_an_address_of_something_else_shows_the_first(browse: Browse, committed:
 
 
 @needs_browser
+def test_the_address_changes_with_a_choice_and_not_before(browse: Browse, small: Callable[..., Stored]) -> None:
+    later = "setTimeout(() => { document.body.dataset.at = location.hash; }, 1000)"
+    press = f"document.querySelector('#{ID}-dots .dot').focus();"
+    data = compact([small(({}, [0.5]))])
+    assert browse(data, later, heading="x").body["data-at"] == "#heading=x"
+    page = browse(data, press + later, heading="x")
+    assert page.body["data-at"] == part(page, "link")["href"] and "run=" in page.body["data-at"]
+
+
+@needs_browser
 def test_a_browser_shows_hostile_names_and_runs_none_of_them(browse: Browse, small: Callable[..., Stored]) -> None:
     one = small(({}, [0.5, 0.6]), ({"intermediate_task": "mnli"}, [0.5]), metric=HOSTILE[1])
     names = {"task": HOSTILE[0], "model": HOSTILE[1]}

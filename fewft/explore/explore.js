@@ -35,12 +35,14 @@
     return true;
   }
 
+  function address() {
+    return `#${new URLSearchParams(Object.entries(state).filter(([, value]) => value !== ""))}`;
+  }
+
+  // After a choice, and not when the page is opened: its address may be that of a heading.
   function writeAddress() {
-    const said = Object.entries(state).filter(([, value]) => value !== "");
-    const hash = `#${new URLSearchParams(said)}`;
-    part("link").setAttribute("href", hash);
     clearTimeout(writing); // browsers refuse many changes in a short time
-    writing = setTimeout(() => location.hash !== hash && history.replaceState(null, "", hash), 150);
+    writing = setTimeout(() => history.replaceState(null, "", address()), 150);
   }
 
   function fill(name, options, chosen) {
@@ -151,7 +153,7 @@
     const first = all.find((dot) => dot.dataset.run === id) ?? all[0];
     for (const dot of all) dot.setAttribute("tabindex", dot === first ? "0" : "-1");
     show(id);
-    writeAddress();
+    part("link").setAttribute("href", address());
   }
 
   // Marks a run and tells about it; with a pointer only over it, the choice stays as it is.
@@ -178,7 +180,10 @@
 
   function move(event) {
     const dot = event.target.closest(".dot");
-    if (event.key === "Escape") return choose("");
+    if (event.key === "Escape") {
+      choose("");
+      return writeAddress();
+    }
     if (!dot || !(event.key in KEYS) || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     const [down, along] = KEYS[event.key];
@@ -192,7 +197,10 @@
   }
 
   // --- start ------------------------------------------------------------------------------------------------------
-  part("dots").addEventListener("focusin", (event) => choose(event.target.closest(".dot").dataset.run));
+  part("dots").addEventListener("focusin", (event) => {
+    choose(event.target.closest(".dot").dataset.run);
+    writeAddress();
+  });
   part("dots").addEventListener("click", (event) => nearest(event)?.focus());
   part("dots").addEventListener("pointermove", (event) => show(nearest(event)?.dataset.run ?? state.run));
   part("dots").addEventListener("pointerleave", () => show(state.run));
@@ -200,11 +208,13 @@
   part("study").addEventListener("change", () => {
     [state.study, state.model] = JSON.parse(part("study").value);
     render();
+    writeAddress();
   });
   for (const name of ["task", "by", "metric", "curve"])
     part(name).addEventListener("change", () => {
       state[name] = part(name).value;
       render();
+      writeAddress();
     });
   window.addEventListener("hashchange", () => readAddress() && render());
   let width = 0;
