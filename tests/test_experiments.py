@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fewft import experiments, inventory, studies
+from fewft import experiments, studies
 from fewft.config import RunConfig, UsageError
 from fewft.designs import EXPERIMENTS
 from fewft.experiments import choose_learning_rate, plan
@@ -158,18 +158,3 @@ def test_the_minilm_studys_rate_is_the_best_of_its_stored_map_or_as_good() -> No
     search = experiments.load("minilm", "stability_map")
     means = choose_learning_rate(search.frame)  # too few runs to tell apart what differs by less than a point
     assert means[search.study.learning_rate] > means.max() - 0.01 and means.idxmin() != search.study.learning_rate
-
-
-# --- the data sets ------------------------------------------------------------------------------------------------
-def test_recorded_datasets_replace_those_of_the_same_name(tmp_path: Path) -> None:
-    results = str(tmp_path / "new")
-    assert inventory.stored(results).empty
-    inventory.record("bundled:similarity,bundled:entailment", results=results)
-    file = tmp_path / "new" / "datasets.csv"
-    file.write_text(file.read_text().replace("bundled:similarity,320", "bundled:similarity,1"))
-    inventory.record("bundled:entailment", results=results)
-    assert inventory.stored(results).num_train.to_dict() == {"bundled:entailment": 320, "bundled:similarity": 1}
-    inventory.record("bundled:similarity", results=results)
-    assert inventory.stored(results).num_train.tolist() == [320, 320]
-    with pytest.raises(UsageError, match="task: 'bundled:x'"):
-        inventory.record("bundled:x", results=results)

@@ -264,8 +264,5 @@ def test_a_missing_own_file_and_an_unknown_split_are_named(tmp_path: Path) -> No
         own_data({"train": tmp_path / "train.csv"}, ["a"], "y", "accuracy")
 
 
-def test_a_bundled_task_is_described_like_any_other() -> None:
-    row = inventory.describe("bundled:paraphrase")
-    stored = inventory.stored().loc["bundled:paraphrase"]
-    assert {key: row[key] for key in stored.index} == stored.to_dict()
+def test_a_bundled_task_of_single_texts_has_no_second_one() -> None:
     assert load("bundled:acceptability").train.text_b is None
