@@ -17,10 +17,10 @@ def table_of_settings(app: Sphinx, what: str, name: str, obj: Any, options: Any,
     if not fields:
         return
     lines += ["", ".. list-table::", "   :header-rows: 1", ""]
-    rows = [("Setting", "Default", "Meaning and unit", "Source")]
+    rows = [("Setting and default", "Meaning and unit", "Source")]
     for field in fields:
-        default = "needed" if field.default is dataclasses.MISSING else f"``{field.default!r}``"
-        rows.append((f"``{field.name}``", default, field.metadata["about"], field.metadata["source"]))
+        default = "" if field.default is dataclasses.MISSING else f" = {field.default!r}"
+        rows.append((f"``{field.name}{default}``", field.metadata["about"], field.metadata["source"]))
     for row in rows:
         lines += [f"   {'  ' if place else '* '}- {cell}" for place, cell in enumerate(row)]
     lines.append("")
