@@ -11,9 +11,9 @@ from fewft import studies
 from fewft.explore.settings import VIEWS, Setting, changes_of, color_of, label_of, rows_of, setting_of, standard
 from fewft.plots import METRIC_LABELS, TASK_LABELS
 from fewft.results import ResultStore
-from fewft.stats import Moments, welch
+from fewft.stats import TEST_RUNS, Moments, welch
 from fewft.studies import Study
-from fewft.tables.words import LAST_STEPS, TEST_RUNS
+from fewft.tables.words import LAST_STEPS
 
 METRICS = {  # key: label with a place for the task's metric, and the column of its majority baseline
     "test_best": ("Test {}, best checkpoint", "majority_test"),

@@ -59,7 +59,15 @@ class Explorer:
 
 
 def explorer(study: str, results: str = "results") -> Explorer:
-    """The explorer of every stored run; it shows `study` first. Arguments and errors as for `explore.gather`."""
+    """The explorer of every stored run, not in the paper.
+
+    Args:
+        study: name or TOML file; it is shown first.
+        results: folder of the stored runs; a relative one is below the project's.
+
+    Raises:
+        UsageError: an unknown study, a damaged file of results.
+    """
     return Explorer(gather(study, results))
 
 

@@ -14,11 +14,13 @@ SUMMARY = {"BERTAdam": "X", "Standard": "o", "Re-init": "s", "Longer": "^"}  # r
 def recipe_strips(frame: pd.DataFrame, ax: Axes, *, expected: Mapping[str, int]) -> Axes:
     """One task's test scores, a row a recipe: a mark a run, a bar at their mean, how many of the expected runs there are.
 
-    A dashed line is the majority baseline. Shows what the paper's Figures 2 and 5 and Table 1 compare.
+    A dashed line is the majority baseline.
 
     Args:
         frame: with `recipe`.
         expected: runs asked for by recipe, from the top row down.
+
+    Paper: what Figures 2 and 5 and Table 1 compare.
     """
     runs = usable(frame, ax, one_task=True)
     if runs.empty:
