@@ -115,7 +115,7 @@ def test_the_files_that_a_record_names_are_not_opened(
         verify.verify(study, store)
     device = environment(torch.device("cpu"))["device"]
     monkeypatch.setattr(pace, "measure", lambda _: (1.0, "nothing"))
-    assert costs.rate([study.run(study.tasks[0], "debiased", 0)], [{**record, "device": device}]).source
+    assert pace.rate([study.run(study.tasks[0], "debiased", 0)], [{**record, "device": device}]).source
     assert str(outside) not in opened
 
 
