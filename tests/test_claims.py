@@ -273,9 +273,8 @@ def test_the_command_fails_when_a_verdict_changed(write_study: Callable, tmp_pat
 
 
 def test_the_committed_verdicts_are_those_of_the_stored_runs(root: Path) -> None:
-    assert (
-        claims.changes(claims.of_study("minilm"), root / "results" / "minilm-claims.csv") == []
-    )  # else: see CONTRIBUTING
+    """Else: see "Which files to edit" in CONTRIBUTING."""
+    assert claims.changes(claims.of_study("minilm"), root / "results" / "minilm-claims.csv") == []
 
 
 def test_tables_say_what_was_told() -> None:
