@@ -21,7 +21,7 @@ from fewft.book import build
 PAGES = browsing.pages()
 STATEFUL = "notebooks/explore.html"  # what follows its "#" is a view, not a place
 ALL: dict[str, object] = {}  # of axe's rules
-THEIRS = {"search.html", "genindex.html"}  # Sphinx's own pages
+THEIRS = {"search.html", "genindex.html", "py-modindex.html"}  # Sphinx's own pages
 
 pytestmark = pytest.mark.skipif(browsing.CHROMIUM is None, reason="no Chromium")
 

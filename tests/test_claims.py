@@ -274,7 +274,8 @@ def test_the_command_fails_when_a_verdict_changed(write_study: Callable, tmp_pat
 
 @pytest.mark.parametrize("study", ["demo", "minilm"])
 def test_the_committed_verdicts_are_those_of_the_stored_runs(study: str, root: Path) -> None:
-    assert claims.changes(claims.of_study(study), root / "results" / f"{study}-claims.csv") == []  # else: README
+    """Else: see "Which files to edit" in CONTRIBUTING."""
+    assert claims.changes(claims.of_study(study), root / "results" / f"{study}-claims.csv") == []
 
 
 def test_tables_say_what_was_told() -> None:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import fewft
-from fewft import claims, experiments
+from fewft import claims, experiments, options
 from fewft.config import RunConfig
 
 ROOT = Path(__file__).parents[1]
@@ -101,6 +101,17 @@ def test_every_link_to_a_file_of_ours_leads_to_it(page: str) -> None:
             path = (ROOT / page).parent / name
             assert path.is_file(), target
             assert not anchor or anchor in anchors(path), target
+
+
+def test_every_target_and_command_that_the_pages_tell_to_type_is_there() -> None:
+    texts = "\n".join((ROOT / page).read_text("utf8") for page in PAGES)
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    typed = set(re.findall(r"(?:^|`)make (\w+)", texts, re.MULTILINE))
+    assert {"book", "demo", "test", "bench", "faults", "picture", "lint"} <= typed <= targets
+    commands = {
+        c for found in re.findall(r"(?:^|`|bin/)fewft ([a-z|]+)", texts, re.MULTILINE) for c in found.split("|")
+    }
+    assert {"plan", "run", "status", "yours"} <= commands <= set(options.COMMANDS)
 
 
 def test_every_file_that_contributing_names_is_there() -> None:

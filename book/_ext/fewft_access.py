@@ -1,5 +1,6 @@
 """Sphinx extension of the book: pages that work from a folder, for screen readers, and without a word in the console."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,22 @@ INDEX = """<!DOCTYPE html>
 """
 # Excerpts of what a search found are fetched, which browsers refuse to pages that were opened from a folder.
 SEARCH = "DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = location.protocol !== 'file:';"
+SIGNATURE = re.compile(r'(?<=<span class="sig-paren">\(</span>)<dl>(.*?)</dl>', re.DOTALL)
+
+
+def in_lines(parameters: re.Match[str]) -> str:
+    """The parameters of a long signature, a line each; Sphinx makes them a list of definitions that defines nothing."""
+    lines = parameters[1].replace("<dd>", '<span class="fewft-parameter">').replace("</dd>", "</span>")
+    return f'<span class="fewft-parameters">{lines}</span>'
 
 
 def mend(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object) -> None:
-    """On the search page no excerpts over file://; the references as list items, since ARIA dropped docutils' role."""
+    """On the search page no excerpts over file://; lists that screen readers know for references and long signatures."""
     if pagename == "search":
         app.add_js_file(None, body=SEARCH)
     if "body" in context:
-        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+        body = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')  # ARIA dropped docutils' role
+        context["body"] = SIGNATURE.sub(in_lines, body)
 
 
 def write_index(app: Sphinx, error: Exception | None) -> None:
