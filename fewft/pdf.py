@@ -86,6 +86,7 @@ def as_book(page: str, toc: Mapping[str, Any]) -> str:
     for chrome in soup.select("#jb-print-docs-body, .bd-sidebar-primary, .bd-sidebar-secondary, .headerlink"):
         chrome.decompose()
     _own_ids(soup)
+    soup.article["id"] = f"document-{toc['root']}"
     for link in soup.select("a[href]"):
         target = str(link["href"])
         if target.startswith(f"{toc['root']}.html#"):

@@ -17,7 +17,7 @@ TOC = {
 PAGE = """<html><body><div class="bd-sidebar-primary">menu</div><article>
 <section><h1>Title<a class="headerlink" href="#t">#</a></h1>
 <p><span class="bibtex-citation"><a href="notebooks/first.html#id2">2021</a></span>
-<a href="notebooks/first.html#fig-2">Figure 2</a> <a href="https://a.org">out</a> <a href="_downloads/x.csv">x</a></p>
+<a href="notebooks/first.html#fig-2">Figure 2</a> <a href="https://a.org">out</a> <a href="#document-notebooks/first">top</a> <a href="_downloads/x.csv">x</a></p>
 <span id="document-book/a"></span><section id="a"><h2 id="id2">A &amp; B<a class="headerlink" href="#a">#</a></h2></section>
 <span id="document-b"></span><section><h2>References</h2><div class="citation" id="id2">
 <span class="backrefs"><a role="doc-backlink" href="#id1">1</a></span> Zhang</div></section>
@@ -40,7 +40,7 @@ def test_the_contents_name_every_chapter_and_lead_to_it(page: BeautifulSoup) -> 
 
 def test_every_link_stays_inside_or_leads_to_the_web(page: BeautifulSoup) -> None:
     links = [a["href"] for a in page.select("p a")]
-    assert links == ["#cited-id2", "#fig-2", "https://a.org"] and "x" in page.get_text()
+    assert links == ["#cited-id2", "#fig-2", "https://a.org", "#document-notebooks/first"] and "x" in page.get_text()
     assert page.find(id="cited-id2")["class"] == ["citation"] and page.find(id="id2").name == "h2"
     assert all(page.find(id=a["href"][1:]) or a["href"] == "#fig-2" for a in page.select("a[href^='#']"))
 
