@@ -19,7 +19,7 @@ INDEX = """<!DOCTYPE html>
 """
 # Excerpts of what a search found are fetched, which browsers refuse to pages that were opened from a folder.
 SEARCH = "DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = location.protocol !== 'file:';"
-SIGNATURE = re.compile(r'(?<=<span class="sig-paren">\(</span>)<dl>(.*?)</dl>', re.DOTALL)
+SIGNATURE = re.compile(r'(?<=<span class="sig-paren">\(</span>)\s*<dl>(.*?)</dl>', re.DOTALL)
 
 
 def in_lines(parameters: re.Match[str]) -> str:
