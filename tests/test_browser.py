@@ -144,6 +144,30 @@ def test_search_finds_a_page_by_a_word_of_it(browser: Browser, homes: dict[str, 
     assert seen.wrong == []
 
 
+def test_the_explorer_answers_to_keys_and_keeps_the_choice_in_its_address(
+    browser: Browser, homes: dict[str, str]
+) -> None:
+    with visit(browser, homes["file"], STATEFUL) as seen:
+        page, part = seen.page, "#fewft-explorer"
+        said, table = page.locator(f"{part}-said"), page.locator(f"{part}-table")
+        before = (said.inner_text(), table.inner_text())
+        page.locator(f"{part}-task").focus()
+        page.keyboard.press("ArrowDown")
+        assert said.inner_text() != before[0] and table.inner_text() != before[1]
+        for _ in range(4):  # past the other choices, to the dots
+            page.keyboard.press("Tab")
+        first = page.locator(f"{part}-run").inner_text()
+        page.keyboard.press("ArrowRight")
+        chosen = page.locator(f"{part}-run").inner_text()
+        assert chosen.startswith("Run ") and chosen != first
+        address = page.locator(f"{part}-link").get_attribute("href")
+        shown = (said.inner_text(), table.inner_text())
+    with visit(browser, homes["http"], f"{STATEFUL}{address}") as again:
+        assert again.page.locator("#fewft-explorer-run").inner_text() == chosen
+        texts = [again.page.locator(f"#fewft-explorer-{name}").inner_text() for name in ("said", "table")]
+    assert tuple(texts) == shown and seen.wrong == again.wrong == []
+
+
 def test_each_fault_of_a_page_is_noticed(browser: Browser, tmp_path: Path) -> None:
     script = "console.error('said'); setTimeout(() => { throw Error('thrown') })"
     outside = '<img src="http://127.0.0.1:9/outside.png">'

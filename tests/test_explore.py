@@ -148,7 +148,7 @@ def test_an_arm_has_the_colour_of_its_recipe(small: Callable[..., Stored]) -> No
     assert found == {
         "Standard": f"var(--fewft-standard, {COLORS['Standard']})",
         "No correction": f"var(--fewft-no-correction, {COLORS['No correction']})",
-        "Re-init 2": f"var(--fewft-re-init, {COLORS['Re-init']})",
+        "Re-init 2": f"var(--fewft-reinit, {COLORS['Re-init']})",
         "400 steps": f"var(--fewft-longer, {COLORS['Longer']})",
     }
 

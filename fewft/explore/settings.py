@@ -1,7 +1,6 @@
 """What a run's settings are called: the words and colour of an arm, and which arms a comparison has, in which order."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from fewft.config import METHODS, RunConfig
 from fewft.designs import model_changes
 from fewft.plots import ARMS, COLORS, TASK_LABELS
 from fewft.plots.look import GREY
+from fewft.plots.palette import slug
 from fewft.studies import Study
 
 CROSSED = "crossed seeds"  # a setting of ours: whether a run's two seeds differ, as in Appendix B
@@ -93,7 +93,7 @@ def changes_of(setting: Setting, base: Setting) -> Setting:
 def color_of(changes: Mapping[str, Any]) -> str:
     """An arm's colour as CSS, that of its recipe in all figures; grey where it is none of the paper's recipes."""
     recipe = RECIPES.get(frozenset(changes) - {"learning_rate", CROSSED}, "other")
-    return f"var(--fewft-{re.sub('[^a-z]+', '-', recipe.lower()).strip('-')}, {COLORS.get(recipe, GREY)})"
+    return f"var(--fewft-{slug(recipe)}, {COLORS.get(recipe, GREY)})"
 
 
 def label_of(setting: Setting, changes: Mapping[str, Any], said: Sequence[str] = ()) -> str:
