@@ -60,7 +60,7 @@ def table_cell(value: object, *, markup: bool = False) -> str:
 
 
 def glue(key: str, value: Any) -> None:
-    """Keep a number or text of this notebook for other pages: ``{glue:text}`notebooks/x.ipynb::key:.2f```.
+    """Keep a number or text of this notebook for other pages: ``{glue:text}`x.ipynb::key:.2f```.
 
     Raises:
         UsageError: a value of another kind.
