@@ -35,7 +35,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
-    app.add_css_file("reference.css")  # in the folder that fewft_book names
     let_mocks_stand_for_types()
     app.connect("autodoc-process-docstring", table_of_settings)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
