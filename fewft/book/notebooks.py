@@ -16,6 +16,7 @@ from fewft.config import UsageError, check_choice, check_type, shown
 from fewft.markup import escape
 
 GLUED = re.compile(r"\{glue:text\}`(\w+)`")
+QUIET = {"extra_arguments": ["--log-level=50"]}  # else a kernel that is told to end writes "KeyboardInterrupt caught"
 
 
 class BookError(RuntimeError):
@@ -75,7 +76,7 @@ def execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
     out.unlink(missing_ok=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fewft-") as private:  # kernels over TCP collide when run in parallel
-        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{private}/s"}})
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{private}/s"}, "NotebookClient": QUIET})
         try:
             done = papermill.execute_notebook(
                 notebook.resolve(), None, parameters, progress_bar=False, cwd=notebook.resolve().parent, config=config
