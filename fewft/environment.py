@@ -45,10 +45,12 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _cpu_name() -> str:
+    """Its name, and the instructions that torch uses on it: one name stands for processors with others, and other bits."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ import torch
 import transformers
 from torch import nn
 
-from fewft import batching, models, parts, sources, train, weights
+from fewft import batching, environment, models, parts, sources, train, weights
 from fewft import trainer as loop
 from fewft.config import RunConfig, UsageError
 from fewft.environment import pick_device
@@ -316,6 +316,14 @@ def test_devices_that_are_not_here_are_refused(device: str) -> None:
     with pytest.raises(UsageError, match=f"device: {device!r} is not here; accepted: auto, cpu"):
         pick_device(device)
     assert pick_device("cpu") == torch.device("cpu")
+
+
+def test_processors_of_one_name_with_other_instructions_are_other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for said in ("AVX2", "AVX512"):  # their bits differ: book/execution.md
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda said=said: said)
+        names.append(environment._cpu_name.__wrapped__())
+    assert names[0] != names[1] and names[0].endswith(" (AVX2)")
 
 
 def test_record_is_one_flat_row() -> None:
