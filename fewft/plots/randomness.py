@@ -111,9 +111,9 @@ def seed_spread(frame: pd.DataFrame, ax: Axes, *, layers: Sequence[int], seeds: 
             if len(found):
                 places = x + np.linspace(-width, width, len(found) + 2)[1:-1] / 3
                 ax.plot(places, found, "o", color=color, alpha=0.6, markersize=5, markeredgewidth=0)
-                ax.plot([x - width * 0.4, x + width * 0.4], [found.mean()] * 2, color=color, linewidth=2.2, label=word)
+                ax.plot([x - width * 0.3, x + width * 0.3], [found.mean()] * 2, color=color, linewidth=2.2, label=word)
                 at = {"textcoords": "offset points", "va": "center", "fontsize": "small"}
-                ax.annotate(f"{found.mean():.2f}", (x + width * 0.4, found.mean()), (3, 0), **at)
+                ax.annotate(f"{found.mean():.2f}", (x + width * 0.3, found.mean()), (3, 0), **at)
     if not ax.lines:
         return say(ax, "too few runs")
     ax.set_xticks(range(len(FIXED)), list(FIXED.values()))
